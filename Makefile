@@ -1,0 +1,45 @@
+# make demo · make test · make lab: each does its own set-up in .venv, re-used the next time.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lab lint notebooks clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   train, predict and score the two-stage pipeline on a phantom"
+	@echo "make test   lint, types, unit tests and every notebook under the ci profile"
+	@echo "make lab    JupyterLab on the notebooks"
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
+	@echo "setting up .venv (once, a few minutes) …"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[weights,course,dev]"
+	@touch $@
+
+demo: .venv/ready
+	$(BIN)/cspine demo
+
+lab: .venv/ready
+	$(BIN)/jupyter lab notebooks
+
+lint: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# One thread per worker: two processes of two threads each crawl on two cores.
+# loadscope keeps the cells of one notebook in one worker.
+test: export OMP_NUM_THREADS := 1
+test: export CSPINE_PROFILE := ci
+test: lint
+	$(BIN)/cspine prepare --profile ci
+	$(BIN)/pytest -n 2 --dist loadscope --nbval-lax tests notebooks
+
+# Executes the notebooks in place, top to bottom, under the profile of the committed outputs.
+notebooks: .venv/ready
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,163 @@
+"""Profiles, folders, seed: what differs between a smoke run and the real experiment.
+
+A profile is data.  ``CSPINE_PROFILE`` names one, ``CSPINE_DATA`` names a data
+folder, ``CSPINE_RUNS`` and ``CSPINE_HOME`` move what is written.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from cspine_lib.errors import CspineError
+
+Weights = Literal["imagenet", "random"]
+
+
+@dataclass(frozen=True)
+class PhantomSize:
+    """How large a phantom set is: study counts, matrix and field of view."""
+
+    train: int
+    test: int
+    shape_zyx: tuple[int, int, int]
+    """Nominal number of slices, rows, columns; single studies differ a little."""
+    fov_mm: tuple[float, float]
+    """Nominal extent along z and in the axial plane."""
+    masked: int
+    """Studies of the training part that have a segmentation."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything that depends on how much time and hardware there is.
+
+    Sizes in pixels are of network inputs; ``_mm`` are patient millimetres.
+    """
+
+    name: str
+    phantom: PhantomSize | None
+    """None: no phantom, the real set must be in place."""
+    backbone: str
+    """timm name of the 2D encoder of both stages."""
+    folds: int = 5
+    cache: Literal["volume", "low"] = "volume"
+    """Whole volumes, or low-resolution volumes and crops only (the real set)."""
+    # Stage 1: levels and box from a 2.5D slice.
+    slices_per_level: int = 24
+    localiser_px: int = 96
+    localiser_epochs: int = 4
+    localiser_batch: int = 32
+    localiser_lr: float = 1e-3
+    localiser_pitch_mm: float = 2.0
+    """Largest distance between slices that stage 1 looks at when it predicts."""
+    # Stage 2: a sequence of 2.5D crops per level.
+    frames: int = 8
+    crop_px: int = 64
+    classifier_epochs: int = 4
+    classifier_batch: int = 8
+    """Sequences (levels) per step, each of ``frames`` images."""
+    classifier_lr: float = 6e-4
+    workers: int = 2
+
+    def resized(self, *, train: int, test: int) -> Profile:
+        """The same profile with other phantom study counts."""
+        if self.phantom is None:
+            raise CspineError(f"profile {self.name!r} has no phantom")
+        return replace(self, phantom=replace(self.phantom, train=train, test=test))
+
+
+PROFILES: dict[str, Profile] = {
+    "ci": Profile(
+        name="ci",
+        phantom=PhantomSize(20, 8, (48, 80, 80), (168.0, 144.0), masked=12),
+        backbone="test_efficientnet.r160_in1k",
+        folds=2,
+        slices_per_level=6,
+        localiser_px=48,
+        localiser_epochs=2,
+        localiser_pitch_mm=4.0,
+        frames=2,
+        crop_px=32,
+        classifier_epochs=2,
+    ),
+    "laptop": Profile(
+        name="laptop",
+        phantom=PhantomSize(160, 120, (96, 128, 128), (168.0, 144.0), masked=40),
+        backbone="tf_efficientnet_lite0",
+    ),
+    "gpu": Profile(
+        name="gpu",
+        phantom=PhantomSize(480, 160, (160, 256, 256), (176.0, 160.0), masked=60),
+        backbone="tf_efficientnetv2_s",
+        localiser_px=192,
+        localiser_batch=64,
+        localiser_epochs=8,
+        localiser_pitch_mm=1.0,
+        crop_px=128,
+        classifier_epochs=12,
+        classifier_batch=32,
+        workers=12,
+    ),
+    "rsna": Profile(
+        name="rsna",
+        phantom=None,
+        backbone="tf_efficientnetv2_s",
+        cache="low",
+        localiser_px=256,
+        localiser_batch=64,
+        localiser_epochs=15,
+        localiser_pitch_mm=1.0,
+        crop_px=224,
+        classifier_epochs=15,
+        classifier_batch=16,
+        classifier_lr=2e-4,
+        workers=4,
+    ),
+}
+
+DEFAULT_PROFILE = "laptop"
+DEFAULT_SEED = 2022
+
+
+def get_profile(name: str | None = None) -> Profile:
+    """The named profile, else the one in ``CSPINE_PROFILE``, else ``laptop``.
+
+    Raises:
+        CspineError: no profile of that name.
+    """
+    name = name or os.environ.get("CSPINE_PROFILE") or DEFAULT_PROFILE
+    if name not in PROFILES:
+        raise CspineError(f"unknown profile {name!r}; known profiles: {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def home() -> Path:
+    """Folder that holds ``data/`` and ``runs/``: ``CSPINE_HOME``, else the checkout, else here."""
+    if os.environ.get("CSPINE_HOME"):
+        return Path(os.environ["CSPINE_HOME"])
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+def data_home() -> Path:
+    """Folder under which data sets are made and looked for."""
+    return home() / "data"
+
+
+def runs_home() -> Path:
+    """Folder under which training leaves its runs: ``CSPINE_RUNS``, else ``runs/``."""
+    return Path(os.environ["CSPINE_RUNS"]) if os.environ.get("CSPINE_RUNS") else home() / "runs"
+
+
+def device_name() -> str:
+    """``cuda``, ``mps`` or ``cpu``: the best that torch finds, or ``CSPINE_DEVICE``."""
+    if os.environ.get("CSPINE_DEVICE"):
+        return os.environ["CSPINE_DEVICE"]
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
