@@ -1,0 +1,202 @@
+"""Commands: ``cspine --help``.
+
+Heavy modules are imported inside the commands, so that ``cspine --help`` is quick.
+Errors are one line that says what to do; the exit status is 2.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cspine_lib import __version__
+from cspine_lib.config import DEFAULT_SEED, get_profile
+from cspine_lib.errors import CspineError
+
+app = typer.Typer(
+    help="Find and localise cervical spine fractures in CT. Not for clinical use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", help="ci, laptop, gpu or rsna [default: laptop].")
+]
+DataOption = Annotated[
+    str | None, typer.Option("--data", help="Data folder [default: the profile's phantom].")
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything that is drawn.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"cspine {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    profile: ProfileOption = None,
+    studies: Annotated[int | None, typer.Option(min=1, help="Training studies.")] = None,
+    test_studies: Annotated[int | None, typer.Option(min=0, help="Test studies.")] = None,
+    masked: Annotated[int | None, typer.Option(min=0, help="Studies with a mask.")] = None,
+    difficulty: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Visibility of fractures, 0 to 1.")
+    ] = None,
+    seed: SeedOption = DEFAULT_SEED,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Make a simulated data set in RSNA's layout."""
+    from cspine_lib.sources import make_profile_phantom
+
+    chosen = get_profile(profile)
+    path = make_profile_phantom(
+        chosen,
+        out,
+        train=studies,
+        test=test_studies,
+        masked=masked,
+        difficulty=difficulty,
+        seed=seed,
+        workers=workers,
+        quiet=quiet,
+    )
+    typer.echo(f"phantom in {path}")
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(help="Data folder.")],
+    quiet: QuietOption = False,
+) -> None:
+    """Show what a data folder holds and what is wrong with it; exit 1 on errors."""
+    from cspine_lib.integrity import check_dataset
+
+    report = check_dataset(data, workers=_cores(), progress=not quiet)
+    typer.echo(report.text())
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    method: Annotated[str, typer.Argument(help="Name of a method; 'cspine methods' lists them.")],
+    data: DataOption = None,
+    profile: ProfileOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder.")] = None,
+    seed: SeedOption = DEFAULT_SEED,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a method on all training studies; run again to resume."""
+    from cspine_lib.config import runs_home
+    from cspine_lib.methods import train_method
+    from cspine_lib.sources import dataset_for
+
+    chosen = get_profile(profile)
+    dataset = dataset_for(chosen, data, quiet=quiet)
+    folder = out or runs_home() / f"{method}-{chosen.name}"
+    record = train_method(method, dataset, chosen, folder, seed=seed, progress=not quiet)
+    typer.echo(f"{method}: trained in {record.seconds:.0f} s on {record.device}, run in {folder}")
+
+
+@app.command()
+def methods() -> None:
+    """List the methods."""
+    from cspine_lib.recipes import RECIPES
+
+    for recipe in RECIPES.values():
+        typer.echo(f"{recipe.name:18s} {recipe.title}  [{recipe.slide}]")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run folder of a trained method.")],
+    study: Annotated[Path, typer.Argument(help="Folder of DICOM files, or a data folder.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    overviews: Annotated[
+        int | None, typer.Option(min=0, help="Pictures for this many studies [default: all].")
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Eight probabilities per study, its levels and boxes, and a picture."""
+    from cspine_lib.predict import predict_folder
+
+    result = predict_folder(run, study, out, overviews=overviews, progress=not quiet)
+    typer.echo(f"{len(result)} studies predicted, results in {out}")
+
+
+@app.command()
+def score(
+    submission: Annotated[Path, typer.Argument(help="CSV with row_id, fractured.")],
+    truth: Annotated[Path, typer.Argument(help="CSV with the labels, in train.csv's format.")],
+) -> None:
+    """Competition loss and AUROC with 95% intervals."""
+    from cspine_lib.scoring import score_submission
+
+    typer.echo(score_submission(submission, truth).text())
+
+
+@app.command()
+def prepare(
+    profile: ProfileOption = None,
+    data: DataOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Make the profile's phantom and its cache now, instead of on first use."""
+    from cspine_lib.sources import dataset_for
+    from cspine_lib.two_stage import open_cache
+
+    chosen = get_profile(profile)
+    dataset = dataset_for(chosen, data, quiet=quiet)
+    cache = open_cache(dataset, chosen, progress=not quiet)
+    typer.echo(f"{dataset.name}: {len(cache.ids)} studies ready in {dataset.root}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder.")] = None,
+    profile: ProfileOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Phantom, training, prediction and score of deck B's two-stage pipeline, in one go."""
+    from cspine_lib.config import runs_home
+    from cspine_lib.demo import run_demo
+
+    run_demo(get_profile(profile), out or runs_home() / "demo", progress=not quiet)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def main() -> None:
+    """Entry point of ``cspine``: one line for an expected error, no traceback."""
+    try:
+        app()
+    except CspineError as error:
+        typer.echo(f"cspine: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("cspine: stopped; run the same command again to go on", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

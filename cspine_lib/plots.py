@@ -1,0 +1,213 @@
+"""Figures in one style.
+
+Colours are Okabe and Ito's, which the colour-blind tell apart (Okabe & Ito 2008,
+"Color Universal Design"); every level keeps its colour in every figure.  Images are
+drawn in mm, so that a 3 mm slice is three times as high as a 1 mm pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from cspine_lib.anatomy import LEVELS, OVERALL, WINDOWS
+from cspine_lib.labels import LevelBox
+from cspine_lib.volume import Volume
+
+LEVEL_COLOUR = dict(
+    zip(
+        LEVELS,
+        ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
+        strict=True,
+    )
+)
+"""One colour per level, C1 to C7."""
+
+INK = "#333333"
+
+
+def window_limits(name: str = "bone") -> tuple[float, float]:
+    """Lowest and highest HU of a named display window."""
+    width, level = WINDOWS[name]
+    return level - width / 2, level + width / 2
+
+
+def set_style() -> None:
+    """Make matplotlib's defaults those of this course (call once per notebook)."""
+    import matplotlib as mpl
+
+    mpl.rcParams.update(
+        {
+            "figure.dpi": 80,
+            "savefig.dpi": 80,
+            "font.size": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": INK,
+            "axes.prop_cycle": mpl.cycler(color=list(LEVEL_COLOUR.values())),
+            "image.cmap": "gray",
+            "legend.frameon": False,
+        }
+    )
+
+
+def show_plane(
+    axes: Axes, volume: Volume, plane: str, index: int, window: str = "bone", **options: Any
+) -> None:
+    """One plane of a volume in mm, head up or front up.
+
+    Args:
+        plane: ``axial`` (index along z), ``coronal`` (along y) or ``sagittal`` (along x).
+        options: passed on to ``imshow``.
+    """
+    axis = {"axial": 0, "coronal": 1, "sagittal": 2}[plane]
+    image = np.take(np.asarray(volume.hu_zyx), index, axis=axis)
+    down, right = (s for i, s in enumerate(volume.spacing_zyx_mm) if i != axis)
+    rows, columns = image.shape
+    low, high = window_limits(window)
+    axes.imshow(
+        image,
+        vmin=low,
+        vmax=high,
+        cmap="gray",
+        extent=(-0.5 * right, (columns - 0.5) * right, (rows - 0.5) * down, -0.5 * down),
+        **options,
+    )
+    axes.set_axis_off()
+
+
+def show_mask(
+    axes: Axes, mask: npt.NDArray[np.integer], spacing_mm: tuple[float, float], alpha: float = 0.45
+) -> None:
+    """Levels of one plane of a mask, in their colours, over an image drawn by ``show_plane``."""
+    from matplotlib.colors import to_rgba
+
+    down, right = spacing_mm
+    rows, columns = mask.shape
+    rgba = np.zeros((*mask.shape, 4))
+    for value, level in enumerate(LEVELS, start=1):
+        rgba[mask == value] = to_rgba(LEVEL_COLOUR[level], alpha)
+    rgba[mask > len(LEVELS)] = to_rgba("white", alpha / 2)
+    axes.imshow(
+        rgba,
+        extent=(-0.5 * right, (columns - 0.5) * right, (rows - 0.5) * down, -0.5 * down),
+        interpolation="nearest",
+    )
+
+
+def draw_level_boxes(axes: Axes, volume: Volume, levels: Mapping[str, LevelBox]) -> None:
+    """Each level's slice range and front-to-back extent on a sagittal view."""
+    dz, dy, _ = volume.spacing_zyx_mm
+    for name, box in levels.items():
+        axes.add_patch(
+            Rectangle(
+                (box.y0 * dy, (box.z0 - 0.5) * dz),
+                (box.y1 - box.y0) * dy,
+                (box.z1 - box.z0 + 1) * dz,
+                fill=False,
+                edgecolor=LEVEL_COLOUR[name],
+                linewidth=1.3,
+            )
+        )
+        axes.text(
+            # Names alternate between the sides, for neighbouring ranges overlap.
+            (box.y1 if LEVELS.index(name) % 2 else box.y0) * dy,
+            (box.z0 + box.z1) / 2 * dz,
+            f" {name} ",
+            color=LEVEL_COLOUR[name],
+            fontsize=9,
+            va="center",
+            ha="left" if LEVELS.index(name) % 2 else "right",
+            clip_on=True,
+        )
+
+
+def overview_figure(
+    volume: Volume,
+    levels: Mapping[str, LevelBox],
+    probability: Mapping[str, float],
+    title: str,
+    notes: Sequence[str] = (),
+) -> Figure:
+    """One study at a glance: sagittal view with levels, middle slice and box of each level.
+
+    Args:
+        levels: what the localiser claims; levels that it did not find are left out.
+        probability: fracture probability of C1–C7 and ``patient_overall``.
+        notes: lines printed below, such as the reader's warnings.
+    """
+    figure = Figure(figsize=(13, 6.6), dpi=80, layout="constrained", facecolor="white")
+    grid = figure.add_gridspec(2, 6, width_ratios=[1.1, 1.1, 1, 1, 1, 1])
+    sagittal = figure.add_subplot(grid[:, :2])
+    boxes = list(levels.values())
+    x_mid = int(np.median([b.centre_zyx[2] for b in boxes])) if boxes else volume.shape_zyx[2] // 2
+    show_plane(sagittal, volume, "sagittal", x_mid)
+    draw_level_boxes(sagittal, volume, levels)
+    sagittal.set_title("levels that the localiser claims (sagittal)", fontsize=10)
+    for i, name in enumerate(LEVELS):
+        axes = figure.add_subplot(grid[i // 4, 2 + i % 4])
+        _level_panel(axes, volume, name, levels.get(name), probability[name])
+    bars = figure.add_subplot(grid[1, 5])
+    _probability_bars(bars, probability)
+    figure.suptitle(title, fontsize=11)
+    if notes:
+        figure.supxlabel("\n".join(notes), fontsize=8, color=INK)
+    return figure
+
+
+def _level_panel(
+    axes: Axes, volume: Volume, name: str, box: LevelBox | None, probability: float
+) -> None:
+    """Middle slice of a level with its box."""
+    axes.set_title(f"{name}: {probability:.2f}", fontsize=10)
+    if box is None:
+        axes.text(0.5, 0.5, f"{name} not found", ha="center", va="center", color=INK)
+        axes.set_axis_off()
+        return
+    z = round(box.centre_zyx[0])
+    show_plane(axes, volume, "axial", min(max(z, 0), volume.shape_zyx[0] - 1))
+    _, dy, dx = volume.spacing_zyx_mm
+    width, height = (box.x1 - box.x0) * dx, (box.y1 - box.y0) * dy
+    axes.add_patch(
+        Rectangle(
+            (box.x0 * dx, box.y0 * dy),
+            width,
+            height,
+            fill=False,
+            edgecolor=LEVEL_COLOUR[name],
+            linewidth=1.5,
+        )
+    )
+    # Twice the box is in view: enough around it to judge whether it sits right.
+    half = max(width, height)
+    cx, cy = (box.x0 + box.x1) / 2 * dx, (box.y0 + box.y1) / 2 * dy
+    axes.set_xlim(cx - half, cx + half)
+    axes.set_ylim(cy + half, cy - half)
+    axes.set_facecolor("black")
+
+
+def _probability_bars(axes: Axes, probability: Mapping[str, float]) -> None:
+    names = (*LEVELS, OVERALL)
+    values = [probability[name] for name in names]
+    colours = [LEVEL_COLOUR.get(name, INK) for name in names]
+    axes.barh(range(len(names)), values, color=colours)
+    axes.set_yticks(range(len(names)), [*LEVELS, "overall"])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_title("fracture probability", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all."""
+    from cspine_lib.runs import atomic_path
+
+    with atomic_path(path) as part:
+        figure.savefig(part, format="png")
