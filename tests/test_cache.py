@@ -1,0 +1,228 @@
+"""The decoded-once cache: whole or not there, resumable, the same for any number of workers."""
+
+import json
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_studies import FakeDataset
+
+from cspine_lib import cache as cache_module
+from cspine_lib.cache import VolumeCache, build_cache, cache_for
+from cspine_lib.config import get_profile
+from cspine_lib.errors import CspineError
+from cspine_lib.labels import true_levels
+from cspine_lib.slices import low_stack, neighbour_step, stack_25d
+from cspine_lib.volume import Volume, window
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if not p.name.startswith(".")}
+
+
+def reads(log: Path) -> list[str]:
+    return sorted(log.read_text().split()) if log.exists() else []
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> VolumeCache:
+    data = FakeDataset()
+    return build_cache(data, tmp_path_factory.mktemp("c"), data.ids, low_px=32, pitch_mm=9.0)
+
+
+def test_everything_is_read_back(built):
+    data = FakeDataset()
+    hu, mask = data.draw("s1")
+    volume = built.volume("s1")
+    assert np.array_equal(volume.hu_zyx, hu) and isinstance(volume.hu_zyx, np.memmap)
+    assert volume.orientation == "IPL"
+    assert built.spacing_zyx_mm("s1") == pytest.approx(data.spacing)
+    assert np.array_equal(volume.affine_mm, data.read_study("s1").volume.affine_mm)
+    assert np.array_equal(built.mask("s1"), mask)
+    assert built.true_levels("s1") == true_levels(mask)
+    assert built.slice_of_number("s1")[2] == 41
+    assert built.reversed("s1") and not built.reversed("s0")
+    assert built.issues("s1")[0] == {
+        "severity": "warning",
+        "code": "gap",
+        "message": "a gap",
+        "file": "7.dcm",
+    }
+
+
+def test_an_unreadable_study_is_named_and_costs_nothing_else(built):
+    assert built.ids == ["s0", "s1", "s2", "s4", "s5"]
+    assert built.failed == {"s3": "s3: no readable file"}
+    with pytest.raises(CspineError, match="could not be read"):
+        built.volume("s3")
+    with pytest.raises(CspineError, match="not among"):
+        built.slices("unknown")
+
+
+def test_a_mask_that_does_not_fit_is_an_issue_and_the_study_stays(built):
+    assert built.masked_ids == ["s0", "s1", "s2"]
+    assert built.mask("s4") is None
+    assert any(issue["code"] == "mask" for issue in built.issues("s4"))
+    with pytest.raises(CspineError, match="no mask"):
+        built.visible_levels("s4")
+
+
+def test_masked_studies_keep_every_small_slice_others_keep_the_pitch(built):
+    assert built.slices("s0").shape == (42, 32, 32)
+    assert built.z_index("s5").tolist() == list(range(0, 42, 2))
+    assert built.slices("s5").shape == (21, 32, 32)
+    assert built.side_px("s5") == 64
+
+
+def test_workers_and_order_do_not_change_a_byte(built, tmp_path):
+    data = FakeDataset()
+    build_cache(data, tmp_path, data.ids[::-1], low_px=32, pitch_mm=9.0, workers=2)
+    assert contents(tmp_path) == contents(built.folder)
+
+
+def test_a_second_build_reads_nothing_again(tmp_path):
+    log = tmp_path / "log"
+    data = FakeDataset(log=log)
+    build_cache(data, tmp_path / "c", data.ids[:4])
+    assert reads(log) == ["s0", "s1", "s2", "s3"]
+    build_cache(data, tmp_path / "c", data.ids)
+    assert reads(log) == data.ids
+
+
+def test_low_mode_keeps_no_volumes_but_all_that_stage_1_needs(built, tmp_path):
+    data = FakeDataset()
+    low = build_cache(data, tmp_path, data.ids, mode="low", low_px=32, pitch_mm=9.0)
+    for uid in low.masked_ids:
+        assert np.array_equal(low.slices(uid), built.slices(uid))
+        assert np.array_equal(low.visible_levels(uid), built.visible_levels(uid))
+        assert low.true_levels(uid) == built.true_levels(uid)
+    assert not list(tmp_path.glob("s?.npy")) and not list(tmp_path.glob("*.mask.npy"))
+    with pytest.raises(CspineError, match="no whole volumes"):
+        low.volume("s0")
+    with pytest.raises(CspineError, match="no whole masks"):
+        low.mask("s0")
+
+
+def test_other_data_or_settings_never_meet_an_old_cache(tmp_path):
+    data = FakeDataset()
+    build_cache(data, tmp_path, ["s0"], low_px=32)
+    with pytest.raises(CspineError, match="low_px"):
+        build_cache(data, tmp_path, ["s0"], low_px=48)
+    with pytest.raises(CspineError, match="data"):
+        build_cache(FakeDataset(mark="other"), tmp_path, ["s0"], low_px=32)
+    profile = get_profile("ci")
+    first = cache_for(data, profile, ["s0"], root=tmp_path)
+    assert first.low_px == profile.localiser_px
+    other = cache_for(FakeDataset(mark="other"), profile, ["s0"], root=tmp_path)
+    assert other.folder != first.folder
+
+
+def test_a_killed_build_goes_on_where_it_was(built, tmp_path):
+    """Kill the process in the middle of a study; the next build ends with the same bytes."""
+    folder, log = tmp_path / "c", tmp_path / "log"
+    program = (
+        "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "from cspine_lib import cache; from fake_studies import FakeDataset\n"
+        "data = FakeDataset(log=Path(sys.argv[3])); whole = cache.spine_boxes\n"
+        "def slow(mask):\n"
+        "    if len(Path(sys.argv[3]).read_text().split()) == 3: time.sleep(60)\n"
+        "    return whole(mask)\n"
+        "cache.spine_boxes = slow\n"
+        "cache.build_cache(data, Path(sys.argv[2]), data.ids, low_px=32, pitch_mm=9.0)\n"
+    )
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", program, str(here), str(folder), str(log)]
+    process = subprocess.Popen(command, cwd=here.parent)
+    try:
+        deadline = time.monotonic() + 30
+        while not (folder / "s2.levels.npy").exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    (folder / ".tmp-1-x-s2.npy").write_bytes(b"half a file")
+    assert not (folder / "s2.json").exists()
+    data = FakeDataset(log=log)
+    build_cache(data, folder, data.ids, low_px=32, pitch_mm=9.0)
+    assert reads(log) == ["s0", "s1", "s2", "s2", "s3", "s4", "s5"]
+    assert contents(folder) == contents(built.folder)
+    assert not list(folder.glob(".tmp-*"))
+
+
+def test_two_builders_share_the_work(tmp_path):
+    log = tmp_path / "log"
+    data = FakeDataset(log=log)
+    build = [
+        threading.Thread(target=build_cache, args=(data, tmp_path / "c", data.ids))
+        for _ in range(2)
+    ]
+    for thread in build:
+        thread.start()
+    for thread in build:
+        thread.join()
+    assert reads(log) == data.ids
+
+
+def test_a_bug_is_not_taken_for_a_bad_study(tmp_path, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cache_module, "low_stack", broken)
+    with pytest.raises(ZeroDivisionError):
+        build_cache(FakeDataset(), tmp_path, ["s0"])
+    assert not (tmp_path / "s0.json").exists()
+
+
+def test_a_folder_without_a_cache_says_so(tmp_path):
+    with pytest.raises(CspineError, match="no cache"):
+        VolumeCache(tmp_path)
+
+
+def test_opened_again_and_through_pickle(built):
+    again = pickle.loads(pickle.dumps(VolumeCache(built.folder)))
+    assert again.ids == built.ids and again.failed == built.failed
+    assert np.array_equal(again.slices("s2"), built.slices("s2"))
+    entry = json.loads((built.folder / "s2.json").read_text())
+    assert entry["shape_zyx"] == [42, 64, 64]
+
+
+def test_small_slices_average_keep_place_and_stay_square():
+    hu = np.full((3, 40, 80), -1000, dtype=np.int16)
+    hu[:, 10:20, 40:60] = 1400
+    stack, z = low_stack(Volume(hu, np.diag([-1.0, 1.0, 1.0, 1.0])), 20, None)
+    assert stack.shape == (3, 20, 20) and z.tolist() == [0, 1, 2]
+    inside = stack[0] > 127
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == (2, 4, 10, 14)
+    assert (stack[0][10:] == 0).all(), "below a wide image there is air"
+    checker = np.where(np.indices((3, 64, 64)).sum(axis=0) % 2, 1400, -400).astype(np.int16)
+    grey, _ = low_stack(Volume(checker, np.eye(4)), 16, None)
+    assert np.abs(grey.astype(float) - 127.5).max() < 8
+    assert window(1400) == 255 and window(-400) == 0
+
+
+@pytest.mark.parametrize("dz,pitch,step", [(1.0, 2.0, 2), (0.3, 1.0, 3), (3.5, 2.0, 1), (2, 2, 1)])
+def test_pitch_is_never_exceeded_where_the_scan_allows(dz, pitch, step):
+    volume = Volume(np.zeros((20, 8, 8), dtype=np.int16), np.diag([-dz, 1.0, 1.0, 1.0]))
+    assert low_stack(volume, 8, pitch)[1].tolist() == list(range(0, 20, step))
+
+
+def test_neighbours_are_about_two_millimetres_away():
+    assert neighbour_step(np.arange(0, 30), 0.5) == 4
+    assert neighbour_step(np.arange(0, 30, 2), 0.5) == 2
+    assert neighbour_step(np.arange(30), 3.5) == 1
+    assert neighbour_step(np.array([0]), 1.0) == 2
+
+
+def test_a_stack_runs_from_head_to_feet_and_repeats_the_ends():
+    slices = np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), dtype=np.uint8)
+    assert stack_25d(slices, 3, 2)[:, 0, 0].tolist() == [1, 3, 5]
+    both = stack_25d(slices, np.array([0, 5]), 1)
+    assert both.shape == (2, 3, 2, 2)
+    assert both[:, :, 0, 0].tolist() == [[0, 0, 1], [4, 5, 5]]
