@@ -1,0 +1,323 @@
+"""DICOM headers, one file at a time, and the words for what is wrong with them.
+
+Only the header is read here, never the pixels.  Every tag is taken as a claim that may
+be false: an absent, unreadable or absurd value becomes ``None``, and whoever needs it
+decides whether the file can still be used.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+MAX_SIDE_PX = 4096
+"""Largest matrix that is taken for a CT slice; clinical scanners stop at 2048."""
+MAX_INFLATED_BYTES = 256 * 2**20
+"""A deflated file that grows beyond this is refused (it is not one CT slice)."""
+NOT_IMAGES = {"DICOMDIR", "Thumbs.db", "desktop.ini"}
+
+_TAGS = [
+    *("StudyInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "InstanceNumber"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("RescaleSlope", "RescaleIntercept", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("ConvolutionKernel", "Manufacturer", "ManufacturerModelName", "KVP", "GantryDetectorTilt"),
+    *("BodyPartExamined", "PatientPosition", "WindowCenter", "WindowWidth"),
+]
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One thing that was found wrong, named and explained.
+
+    Args:
+        severity: ``error`` makes data unusable, ``warning`` was dealt with.
+        code: short fixed name, e.g. ``missing_slices``.
+        message: one sentence that says what was found and what was done about it.
+        file: name of the file it was found in, if it was one file.
+    """
+
+    severity: Literal["error", "warning"]
+    code: str
+    message: str
+    file: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file}: " if self.file else ""
+        return f"{self.severity} [{self.code}] {where}{self.message}"
+
+
+class BadFile(Exception):
+    """A file that cannot become a slice.  Never leaves the reader: it turns into an ``Issue``."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class SliceHeader:
+    """What the reader needs from one file's header.  ``None``: absent, unreadable or not finite."""
+
+    path: str
+    number: int | None
+    """Integer at the end of the file's name: what ``slice_number`` of the boxes refers to."""
+    file_bytes: int
+    pixel_offset: int | None
+    """Where the Pixel Data element starts; ``None`` in a deflated file."""
+    transfer_syntax: str
+    study_uid: str
+    series_uid: str
+    modality: str
+    image_type: tuple[str, ...]
+    position_mm: tuple[float, ...] | None
+    """Centre of the first pixel, LPS (DICOM PS3.3 C.7.6.2.1.1)."""
+    orientation: tuple[float, ...] | None
+    """Direction of a growing column index, then of a growing row index."""
+    spacing_yx_mm: tuple[float, ...] | None
+    thickness_mm: float | None
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    slope: float | None
+    intercept: float | None
+    rescale_absent: bool
+    """Neither slope nor intercept is in the file (as opposed to: there, but unusable)."""
+    padding: int | None
+    padding_limit: int | None
+    kernel: str
+    info: dict[str, str]
+    """Other tags worth telling; none identifies a person."""
+
+    @property
+    def name(self) -> str:
+        """File name without its folder."""
+        return os.path.basename(self.path)
+
+
+def file_number(path: str | Path) -> int | None:
+    """Integer at the end of a file name's stem: ``IMG_0012.dcm`` → 12, ``scan.dcm`` → None."""
+    name = os.path.basename(str(path))
+    stem = re.sub(r"\.(dcm|dicom|ima)$", "", name, flags=re.IGNORECASE)
+    match = re.search(r"(\d+)$", stem)
+    return int(match.group(1)) if match and len(match.group(1)) <= 18 else None
+
+
+def natural_key(path: str | Path) -> tuple[tuple[int, int, str], ...]:
+    """Sort key under which ``2.dcm`` comes before ``10.dcm``."""
+    parts = re.split(r"(\d+)", str(path))
+    return tuple((1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts)
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Silences pydicom's remarks on odd values; what matters is reported as an ``Issue``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def list_files(folder: str | Path) -> tuple[list[str], list[Issue]]:
+    """Files of a folder and of the folders right in it, in natural order.
+
+    Hidden files and the catalogue files of CDs are passed over silently, symbolic links
+    with a warning (they may point anywhere).
+    """
+    found: list[str] = []
+    links: list[str] = []
+
+    def look(place: str, depth: int) -> None:
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name in NOT_IMAGES:
+                    continue
+                if entry.is_symlink():
+                    links.append(entry.name)
+                elif entry.is_dir() and depth == 0:
+                    look(entry.path, depth + 1)
+                elif entry.is_file():
+                    found.append(entry.path)
+
+    look(str(folder), 0)
+    issues = [
+        Issue("warning", "symbolic_link", "passed over; copy the file itself here", name)
+        for name in sorted(links)
+    ]
+    return sorted(found, key=natural_key), issues
+
+
+def _floats(dataset: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """``count`` finite numbers, or None."""
+    value = _value(dataset, keyword)
+    if value is None or value == "":
+        return None
+    items = [value] if isinstance(value, (int, float, str)) else value
+    try:
+        numbers = tuple(float(v) for v in items)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return numbers if len(numbers) == count and bool(np.isfinite(numbers).all()) else None
+
+
+def _value(dataset: pydicom.Dataset, keyword: str) -> Any:
+    # A value that breaks its own VR raises on access, with whatever error it provokes.
+    try:
+        return dataset.get(keyword)
+    except Exception:
+        return None
+
+
+def _float(dataset: pydicom.Dataset, keyword: str) -> float | None:
+    numbers = _floats(dataset, keyword, 1)
+    return numbers[0] if numbers else None
+
+
+def _int(dataset: pydicom.Dataset, keyword: str, default: int) -> int:
+    number = _float(dataset, keyword)
+    return default if number is None else int(number)
+
+
+def _text(dataset: pydicom.Dataset, keyword: str) -> str:
+    value = _value(dataset, keyword)
+    if value is None:
+        return ""
+    text = (
+        "\\".join(str(v) for v in value)
+        if isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+        else str(value)
+    )
+    return "".join(c for c in text if c.isprintable()).strip()[:128]
+
+
+def _padding(dataset: pydicom.Dataset, keyword: str, bits: int, signed: bool) -> int | None:
+    """Padding value as the stored integer: its VR (US or SS) follows PixelRepresentation."""
+    value = _value(dataset, keyword)
+    if isinstance(value, bytes) and len(value) >= 2:
+        value = int.from_bytes(value[:2], "little")
+    if not isinstance(value, int):
+        return None
+    value %= 1 << bits
+    return value - (1 << bits) if signed and value >= 1 << (bits - 1) else value
+
+
+def _refuse_deflate_bomb(handle: BinaryIO) -> None:
+    """A deflated data set is inflated whole by the parser: see first how large it gets."""
+    head = handle.read(2048)
+    if f"{DeflatedExplicitVRLittleEndian}".encode() in head:
+        handle.seek(0)
+        try:
+            # Group 2 follows the preamble; its first element is its own length (PS3.10 7.1).
+            length = int.from_bytes(head[140:144], "little")
+            handle.seek(144 + length)
+            inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+            inflater.decompress(handle.read(), MAX_INFLATED_BYTES)
+        except Exception as error:
+            raise BadFile("unreadable", f"its deflated part is damaged ({error})") from None
+        if inflater.unconsumed_tail:
+            raise BadFile("too_large", "it inflates beyond the size of a slice; skipped")
+    handle.seek(0)
+
+
+def _parse(path: str) -> tuple[pydicom.FileDataset, int | None, int]:
+    """Data set without pixels, offset of the pixel element, size of the file in bytes."""
+    try:
+        with open(path, "rb") as handle:
+            size = os.fstat(handle.fileno()).st_size
+            _refuse_deflate_bomb(handle)
+            try:
+                dataset = pydicom.dcmread(handle, stop_before_pixels=True, specific_tags=_TAGS)
+            except InvalidDicomError:  # some old exports lack the 128-byte preamble
+                handle.seek(0)
+                dataset = pydicom.dcmread(
+                    handle, stop_before_pixels=True, specific_tags=_TAGS, force=True
+                )
+                if "Rows" not in dataset or "Columns" not in dataset:
+                    raise BadFile("not_dicom", "not a DICOM file; passed over") from None
+            offset = handle.tell()
+    except BadFile:
+        raise
+    except OSError as error:
+        raise BadFile("unreadable", f"cannot be opened ({error.strerror}); skipped") from None
+    except Exception as error:  # the parser meets arbitrary bytes and raises arbitrary errors
+        kind = type(error).__name__
+        raise BadFile("unreadable", f"its header is damaged ({kind}); skipped") from None
+    return dataset, offset, size
+
+
+def _transfer_syntax(dataset: pydicom.FileDataset) -> str:
+    meta = getattr(dataset, "file_meta", None)
+    uid = str(_value(meta, "TransferSyntaxUID") or "") if meta is not None else ""
+    if uid:
+        return uid
+    implicit = dataset.original_encoding[0]
+    return str(ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian)
+
+
+def read_header(path: str | Path) -> SliceHeader:
+    """Header of one file.
+
+    Raises:
+        BadFile: not DICOM, or a header that cannot be parsed.
+    """
+    dataset, offset, size = _parse(str(path))
+    bits = _int(dataset, "BitsAllocated", 16)
+    bits = bits if bits in (8, 16, 32) else 0
+    signed = _int(dataset, "PixelRepresentation", 0) == 1
+    stored = _int(dataset, "BitsStored", bits)
+    syntax = _transfer_syntax(dataset)
+    absent = not any(_text(dataset, k) for k in ("RescaleSlope", "RescaleIntercept"))
+    info_keys = ("Manufacturer", "ManufacturerModelName", "KVP", "GantryDetectorTilt")
+    info_keys += ("BodyPartExamined", "PatientPosition", "WindowCenter", "WindowWidth")
+    return SliceHeader(
+        path=str(path),
+        number=file_number(path),
+        file_bytes=size,
+        pixel_offset=None if syntax == DeflatedExplicitVRLittleEndian else offset,
+        transfer_syntax=syntax,
+        study_uid=_text(dataset, "StudyInstanceUID"),
+        series_uid=_text(dataset, "SeriesInstanceUID"),
+        modality=_text(dataset, "Modality").upper(),
+        image_type=tuple(_text(dataset, "ImageType").upper().split("\\")),
+        position_mm=_floats(dataset, "ImagePositionPatient", 3),
+        orientation=_floats(dataset, "ImageOrientationPatient", 6),
+        spacing_yx_mm=_floats(dataset, "PixelSpacing", 2),
+        thickness_mm=_float(dataset, "SliceThickness"),
+        rows=_int(dataset, "Rows", 0),
+        columns=_int(dataset, "Columns", 0),
+        frames=_int(dataset, "NumberOfFrames", 1),
+        samples=_int(dataset, "SamplesPerPixel", 1),
+        bits_allocated=bits,
+        bits_stored=stored,
+        high_bit=_int(dataset, "HighBit", stored - 1),
+        signed=signed,
+        slope=_float(dataset, "RescaleSlope"),
+        intercept=_float(dataset, "RescaleIntercept"),
+        rescale_absent=absent,
+        padding=_padding(dataset, "PixelPaddingValue", bits or 16, signed),
+        padding_limit=_padding(dataset, "PixelPaddingRangeLimit", bits or 16, signed),
+        kernel=_text(dataset, "ConvolutionKernel"),
+        info={k: _text(dataset, k) for k in info_keys},
+    )

@@ -1,0 +1,150 @@
+"""Segmentations onto the image grid, by the affines and by nothing else.
+
+NIfTI affines are in RAS mm, DICOM's in LPS mm, and a mask's axes may run in any order
+and direction.  A fixed flip is right for most files and silently wrong for the rest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+
+from cspine_lib.errors import CspineError
+from cspine_lib.volume import LPS_TO_RAS
+
+TOLERANCE_VOXELS = 0.1
+"""A mask whose corner lies further from a voxel centre does not belong to the grid."""
+MAX_MASK_VALUE = 19
+"""T12; above it nothing is defined."""
+
+
+def read_mask(
+    path: str | Path, shape_zyx: tuple[int, int, int], affine_mm: npt.NDArray[np.float64]
+) -> npt.NDArray[np.uint8]:
+    """A NIfTI segmentation as (Z, Y, X) on the given grid, 0 where it does not reach.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        shape_zyx: shape of the image volume.
+        affine_mm: (4, 4) of the image volume, voxel (z, y, x, 1) → LPS mm.
+
+    Raises:
+        CspineError: unreadable, not whole numbers 0–19, or on another grid (the message
+            says which numbers differ).
+    """
+    name = Path(path).name
+    try:
+        image = nibabel.load(path)
+        affine = LPS_TO_RAS @ np.asarray(image.affine, dtype=np.float64)
+        shape = tuple(image.shape)
+    except Exception as error:  # nibabel meets arbitrary bytes
+        raise CspineError(f"{name} is no readable NIfTI file ({type(error).__name__})") from None
+    if len(shape) == 4 and shape[3] == 1:
+        shape = shape[:3]
+    order, shift = _placement(name, shape, affine, shape_zyx, affine_mm)
+    values = _values(name, image, shape)
+    return _laid_onto(values, order, shift, shape_zyx)
+
+
+def _placement(
+    name: str,
+    shape: tuple[int, ...],
+    mask_affine_mm: npt.NDArray[np.float64],
+    shape_zyx: tuple[int, int, int],
+    affine_mm: npt.NDArray[np.float64],
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """For each image axis: (mask axis, direction), and where the mask's first voxel lands."""
+    if len(shape) != 3 or not np.isfinite(mask_affine_mm).all():
+        raise CspineError(f"{name} has shape {shape} or a broken affine; a mask has three axes")
+    if abs(np.linalg.det(mask_affine_mm[:3, :3])) < 1e-9:
+        raise CspineError(f"{name} has a singular affine, so its place is unknown")
+    to_image = np.linalg.inv(affine_mm) @ mask_affine_mm  # mask voxel → image voxel
+    turn = to_image[:3, :3]
+    axis_of = [int(np.argmax(np.abs(turn[row]))) for row in range(3)]
+    exact = np.zeros((3, 4))
+    order, shift = [], []
+    for row, axis in enumerate(axis_of):
+        sign = 1 if turn[row, axis] > 0 else -1
+        start = int(np.rint(to_image[row, 3]))
+        order.append((axis, sign))
+        shift.append(start if sign > 0 else start - (shape[axis] - 1))
+        exact[row, axis], exact[row, 3] = sign, start
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij"), -1).reshape(-1, 3)
+    corners = np.column_stack([corners, np.ones(8)]).T
+    off = float(np.abs(to_image[:3] @ corners - exact @ corners).max())
+    if sorted(axis_of) != [0, 1, 2] or off > TOLERANCE_VOXELS:
+        raise CspineError(_difference(name, shape, mask_affine_mm, shape_zyx, affine_mm))
+    size = [shape[axis] for axis in axis_of]
+    if (
+        size[1:] != list(shape_zyx[1:])
+        or shift[1:] != [0, 0]
+        or not _mostly_inside(shift[0], size[0], shape_zyx[0])
+    ):
+        raise CspineError(_difference(name, shape, mask_affine_mm, shape_zyx, affine_mm))
+    return order, shift
+
+
+def _mostly_inside(start: int, size: int, length: int) -> bool:
+    """A mask may reach a little beyond the slices that could be read, not more."""
+    inside = min(start + size, length) - max(start, 0)
+    return inside >= 0.9 * size
+
+
+def _difference(
+    name: str,
+    shape: tuple[int, ...],
+    mask_affine_mm: npt.NDArray[np.float64],
+    shape_zyx: tuple[int, int, int],
+    affine_mm: npt.NDArray[np.float64],
+) -> str:
+    """One line that tells both grids, so that the reader sees which number is off."""
+
+    def numbers(size: tuple[int, ...], affine: npt.NDArray[np.float64]) -> str:
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        ends = np.array([[0, 0, 0, 1], [*(n - 1 for n in size), 1]]) @ affine[:3].T
+        order = np.argsort(spacing * 0 - np.abs(affine[2, :3]) / spacing, kind="stable")
+        grid = "×".join(str(size[i]) for i in order)
+        pitch = "×".join(f"{spacing[i]:.3f}" for i in order)
+        low, high = ends.min(axis=0), ends.max(axis=0)
+        return f"{grid} voxels of {pitch} mm from LPS {np.round(low, 2)} to {np.round(high, 2)}"
+
+    return (
+        f"{name} does not fit the images: mask {numbers(shape, mask_affine_mm)}; "
+        f"images {numbers(shape_zyx, affine_mm)}"
+    )
+
+
+def _values(
+    name: str, image: nibabel.spatialimages.SpatialImage, shape: tuple[int, ...]
+) -> npt.NDArray[np.uint8]:
+    try:
+        values = np.asanyarray(image.dataobj).reshape(shape)
+    except Exception as error:  # truncated or damaged data
+        raise CspineError(f"{name} cannot be read ({type(error).__name__})") from None
+    if not np.issubdtype(values.dtype, np.number) or np.iscomplexobj(values):
+        raise CspineError(f"{name} holds no numbers")
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= MAX_MASK_VALUE):  # also false for NaN
+        raise CspineError(f"{name} holds values from {low} to {high}; masks hold 0 to 19")
+    out = values.astype(np.uint8)
+    if not np.array_equal(out, values):
+        raise CspineError(f"{name} holds fractions; a mask holds whole numbers")
+    return out
+
+
+def _laid_onto(
+    values: npt.NDArray[np.uint8],
+    order: list[tuple[int, int]],
+    shift: list[int],
+    shape_zyx: tuple[int, int, int],
+) -> npt.NDArray[np.uint8]:
+    turned = values.transpose([axis for axis, _ in order])
+    turned = turned[tuple(slice(None, None, sign) for _, sign in order)]
+    start, length = shift[0], shape_zyx[0]
+    lo, hi = max(start, 0), min(start + turned.shape[0], length)
+    out = np.zeros(shape_zyx, dtype=np.uint8)
+    out[lo:hi] = turned[lo - start : hi - start]
+    return out
