@@ -11,7 +11,7 @@ from cspine_lib import config
 
 
 @pytest.fixture(scope="session")
-def ci_phantom(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def ci_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One phantom of the ``ci`` profile for the whole test run; nobody may write in it.
 
     With ``CSPINE_HOME`` set it is the one under its ``data/``, which the notebooks
@@ -22,7 +22,7 @@ def ci_phantom(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path
 
     size = config.get_profile("ci").phantom
     assert size is not None
-    alone = worker_id == "master"
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
     base = tmp_path_factory.getbasetemp()
     folder = base if alone else base.parent
     if os.environ.get("CSPINE_HOME"):

@@ -25,11 +25,12 @@ from cspine_lib.anatomy import (
     TRAIN_IMAGES,
 )
 from cspine_lib.errors import CspineError
-from cspine_lib.phantom.design import Request, StudyDesign, design_set
+from cspine_lib.phantom.design import design_set
 from cspine_lib.phantom.dicom_writer import write_mask, write_series
 from cspine_lib.phantom.draw import draw_study
 from cspine_lib.phantom.plan import DEFAULT_DIFFICULTY
 from cspine_lib.phantom.tables import set_description, write_tables
+from cspine_lib.phantom.traits import Request, StudyDesign
 
 PHANTOM_VERSION = "1"
 """Changes whenever the same request would give other bytes."""
@@ -80,6 +81,8 @@ def build_study(root: Path, design: StudyDesign) -> None:
 
 
 def _build_all(root: Path, designs: list[StudyDesign], workers: int, progress: bool) -> None:
+    from concurrent.futures.process import BrokenProcessPool
+
     from joblib import Parallel, delayed, parallel_config
     from threadpoolctl import threadpool_limits
     from tqdm import tqdm
@@ -101,8 +104,14 @@ def _build_all(root: Path, designs: list[StudyDesign], workers: int, progress: b
             return
         with parallel_config(backend="loky", inner_max_num_threads=1):
             jobs = (delayed(build_study)(root, design) for design in todo)
-            for _ in Parallel(n_jobs=workers, return_as="generator_unordered")(jobs):
-                bar.update()
+            try:
+                for _ in Parallel(n_jobs=workers, return_as="generator_unordered")(jobs):
+                    bar.update()
+            except BrokenProcessPool as error:
+                raise CspineError(
+                    "a worker process was killed, perhaps for want of memory: run the same "
+                    "again with fewer workers, finished studies are kept"
+                ) from error
 
 
 def _existing(root: Path, wanted: dict[str, Any]) -> bool:
@@ -128,7 +137,7 @@ def _existing(root: Path, wanted: dict[str, Any]) -> bool:
                 "remove it or name another folder"
             )
         return path.name == PHANTOM_JSON
-    if any(root.iterdir()):
+    if any(path.name != STAGING for path in root.iterdir()):
         raise CspineError(f"{root} is not empty and holds no phantom: name another folder")
     return False
 
@@ -177,6 +186,8 @@ def make_phantom(
     request = Request(train, test, shape, fov, masked, seed, float(difficulty))
     # By way of JSON, so that it equals what is read back.
     wanted = json.loads(_json_bytes({"version": PHANTOM_VERSION, **asdict(request)}))
+    if (root / PHANTOM_JSON).exists() and _existing(root, wanted):
+        return root  # without a lock: it may lie where nothing can be written
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{root}.lock"):
         if not _existing(root, wanted):

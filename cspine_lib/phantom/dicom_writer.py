@@ -32,7 +32,8 @@ from pydicom.uid import (
 
 from cspine_lib.anatomy import HU_MAX, HU_MIN
 from cspine_lib.errors import CspineError
-from cspine_lib.phantom.design import UID_ROOT, StudyDesign
+from cspine_lib.phantom.design import UID_ROOT
+from cspine_lib.phantom.traits import StudyDesign
 from cspine_lib.volume import LPS_TO_RAS
 
 INTERCEPT = -1024

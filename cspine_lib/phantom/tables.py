@@ -23,8 +23,8 @@ from cspine_lib.anatomy import (
     row_id,
 )
 from cspine_lib.facts import facts
-from cspine_lib.phantom.design import StudyDesign
 from cspine_lib.phantom.patterns import EXACT_FROM, MIN_PER_LEVEL, rates, rsna_rates
+from cspine_lib.phantom.traits import StudyDesign
 
 TEST_TRUTH_CSV = "phantom_test_truth.csv"
 """Answers for ``test_images`` in the columns of train.csv.  No training code reads it."""
