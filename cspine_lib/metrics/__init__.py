@@ -16,6 +16,7 @@ from cspine_lib.metrics.intervals import (
     Interval,
     bootstrap_ci,
     percentile_interval,
+    ratio_ci,
     resample_counts,
 )
 from cspine_lib.metrics.loss import (
@@ -73,6 +74,7 @@ __all__ = [
     "pattern_labels",
     "per_exam_loss",
     "percentile_interval",
+    "ratio_ci",
     "reliability_table",
     "resample_counts",
     "sensitivity_at_specificity",

@@ -70,3 +70,21 @@ def bootstrap_ci(
     draws = rng.integers(0, n_studies, size=(n, n_studies))
     resampled = np.array([fn(*(a[draw] for a in stacked)) for draw in draws], dtype=np.float64)
     return percentile_interval(float(fn(*stacked)), resampled, level)
+
+
+def ratio_ci(
+    top: npt.ArrayLike,
+    bottom: npt.ArrayLike,
+    *,
+    n: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Interval of Σ top / Σ bottom over studies, both (N,); NaN where Σ bottom is 0."""
+    tops, bottoms = np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)
+    counts = resample_counts(len(tops), n, seed).astype(np.float64)
+    # The whole sample is one more resample, in which each study is drawn once.
+    counts = np.vstack([np.ones(len(tops)), counts])
+    over, under = counts @ tops, counts @ bottoms
+    values = np.divide(over, under, out=np.full(len(under), np.nan), where=under != 0)
+    return percentile_interval(float(values[0]), values[1:], level)

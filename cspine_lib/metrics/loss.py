@@ -25,7 +25,7 @@ import numpy.typing as npt
 from cspine_lib.anatomy import N_LEVELS, TARGETS
 from cspine_lib.errors import CspineError
 from cspine_lib.facts import pattern_counts
-from cspine_lib.metrics.intervals import Interval, percentile_interval, resample_counts
+from cspine_lib.metrics.intervals import Interval, ratio_ci
 
 FloatArray = npt.NDArray[np.floating]
 Normalisation = Literal["per_exam", "global"]
@@ -170,14 +170,6 @@ def pattern_labels() -> npt.NDArray[np.int64]:
     return np.array(rows, dtype=np.int64)
 
 
-def _mean_ci(top: FloatArray, bottom: FloatArray, n: int, seed: int, level: float) -> Interval:
-    """Interval of Σ top / Σ bottom over studies, both (N,)."""
-    counts = resample_counts(len(top), n, seed).astype(np.float64)
-    return percentile_interval(
-        float(top.sum() / bottom.sum()), (counts @ top) / (counts @ bottom), level
-    )
-
-
 def loss_ci(
     y: npt.ArrayLike,
     p: npt.ArrayLike,
@@ -204,4 +196,4 @@ def loss_ci(
         top, bottom = top / bottom, np.ones(len(top))
     elif normalisation != "global":
         raise CspineError(f"unknown normalisation {normalisation!r}: use per_exam or global")
-    return _mean_ci(top, bottom, n, seed, level)
+    return ratio_ci(top, bottom, n=n, seed=seed, level=level)
