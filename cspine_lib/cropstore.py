@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cspine_lib.anatomy import LEVELS, N_LEVELS
-from cspine_lib.cache import StudyReader, VolumeCache
+from cspine_lib.cache import VolumeCache
 from cspine_lib.crops import STACK, cut_crops, padded_px
 from cspine_lib.errors import CspineError
 from cspine_lib.jobs import for_each, only_builder, save_array, save_json
 from cspine_lib.labels import LevelBox, levels_from_json
+from cspine_lib.study_files import StudyReader
 from cspine_lib.volume import Volume
 
 FORMAT = 1

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fake_studies import FakeDataset
 
-from cspine_lib import cache as cache_module
+from cspine_lib import study_files
 from cspine_lib.cache import VolumeCache, build_cache, cache_for
 from cspine_lib.config import get_profile
 from cspine_lib.errors import CspineError
@@ -127,12 +127,12 @@ def test_a_killed_build_goes_on_where_it_was(built, tmp_path):
     folder, log = tmp_path / "c", tmp_path / "log"
     program = (
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "from cspine_lib import cache; from fake_studies import FakeDataset\n"
-        "data = FakeDataset(log=Path(sys.argv[3])); whole = cache.spine_boxes\n"
+        "from cspine_lib import cache, study_files; from fake_studies import FakeDataset\n"
+        "data = FakeDataset(log=Path(sys.argv[3])); whole = study_files.spine_boxes\n"
         "def slow(mask):\n"
         "    if len(Path(sys.argv[3]).read_text().split()) == 3: time.sleep(60)\n"
         "    return whole(mask)\n"
-        "cache.spine_boxes = slow\n"
+        "study_files.spine_boxes = slow\n"
         "cache.build_cache(data, Path(sys.argv[2]), data.ids, low_px=32, pitch_mm=9.0)\n"
     )
     here = Path(__file__).parent
@@ -173,7 +173,7 @@ def test_a_bug_is_not_taken_for_a_bad_study(tmp_path, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cache_module, "low_stack", broken)
+    monkeypatch.setattr(study_files, "low_stack", broken)
     with pytest.raises(ZeroDivisionError):
         build_cache(FakeDataset(), tmp_path, ["s0"])
     assert not (tmp_path / "s0.json").exists()
