@@ -9,6 +9,7 @@ held against the size of the file.
 from __future__ import annotations
 
 import struct
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,8 @@ from pydicom.uid import (
 )
 
 from cspine_lib.anatomy import HU_MAX, HU_MIN
-from cspine_lib.headers import MAX_SIDE_PX, BadFile, SliceHeader
+from cspine_lib.headers import MAX_SIDE_PX, SliceHeader
+from cspine_lib.issues import BadFile
 
 Stored = npt.NDArray[np.integer]
 
@@ -108,7 +110,7 @@ def _raw_pixels(h: SliceHeader) -> Stored:
     return pixels.reshape(h.rows, h.columns)
 
 
-def _seek_pixels(handle, h: SliceHeader, order: str) -> int:  # type: ignore[no-untyped-def]
+def _seek_pixels(handle: BinaryIO, h: SliceHeader, order: str) -> int:
     """Put the file at the first byte of the pixel values; returns that offset."""
     offset = h.pixel_offset or 0
     handle.seek(offset)
@@ -145,19 +147,7 @@ def _compressed_pixels(h: SliceHeader) -> Stored:
             return pydicom.dcmread(h.path).pixel_array
         frame = _first_frame(h)
         _check_codestream(frame, h)
-        array, _ = decoder.as_array(
-            frame_as_pixel_data(frame),
-            raw=True,
-            rows=h.rows,
-            columns=h.columns,
-            samples_per_pixel=1,
-            number_of_frames=1,
-            bits_allocated=h.bits_allocated,
-            bits_stored=h.bits_stored,
-            photometric_interpretation="MONOCHROME2",
-            pixel_representation=int(h.signed),
-            pixel_keyword="PixelData",
-        )
+        array, _ = decoder.as_array(frame_as_pixel_data(frame), raw=True, **_layout(h))
     except BadFile:
         raise
     except Exception as error:  # decoders raise what they like on damaged streams
@@ -166,6 +156,21 @@ def _compressed_pixels(h: SliceHeader) -> Stored:
     if array.shape != (h.rows, h.columns):
         raise BadFile("unreadable", f"decodes to {array.shape}, not to its matrix; skipped")
     return array
+
+
+def _layout(h: SliceHeader) -> dict[str, Any]:
+    """What a decoder of pydicom must be told besides the codestream."""
+    return {
+        "rows": h.rows,
+        "columns": h.columns,
+        "samples_per_pixel": 1,
+        "number_of_frames": 1,
+        "bits_allocated": h.bits_allocated,
+        "bits_stored": h.bits_stored,
+        "photometric_interpretation": "MONOCHROME2",
+        "pixel_representation": int(h.signed),
+        "pixel_keyword": "PixelData",
+    }
 
 
 def _first_frame(h: SliceHeader) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,55 +18,66 @@ import numpy as np
 import numpy.typing as npt
 
 from cspine_lib.anatomy import HU_MIN
-from cspine_lib.decode import check_claims, decode_hu, rescale
+from cspine_lib.decode import RAW_SYNTAXES, decode_hu
 from cspine_lib.errors import CspineError
-from cspine_lib.headers import (
-    BadFile,
-    Issue,
-    SliceHeader,
-    list_files,
-    natural_key,
-    quiet_pydicom,
-    read_header,
-)
-from cspine_lib.stack import (
-    InPlane,
-    Stack,
-    find_stack,
-    in_plane_turn,
-    regular_grid,
-    stack_affine,
-    tilt_issues,
-)
+from cspine_lib.grid import Grid, regular_grid, stack_affine, tilt_issues
+from cspine_lib.headers import SliceHeader, list_files, natural_key, quiet_pydicom, read_header
+from cspine_lib.issues import BadFile, Issue, gathered, warning
+from cspine_lib.stack import InPlane, Stack, find_stack, in_plane_turn, usable_slices
 from cspine_lib.volume import Volume
 
-__all__ = ["Issue", "Series", "SliceHeader", "read_series", "scan_headers"]
+__all__ = [
+    "Geometry",
+    "Issue",
+    "Series",
+    "SliceHeader",
+    "read_geometry",
+    "read_series",
+    "scan_headers",
+]
+
+MIN_SLICES_PER_WORKER = 48
+"""Fewer compressed slices decode sooner than another process starts."""
 
 MAX_VOXELS = 2**31
 """4 GiB of int16: some eight times the largest study of RSNA's set."""
 
 
 @dataclass(frozen=True, eq=False)
-class Series:
-    """A CT series, read.
+class Geometry:
+    """What the headers of a series tell: everything but the pixels.
 
     Args:
-        volume: HU and geometry, head to feet.
-        files: file name of each slice in z order; empty where a slice was interpolated.
+        shape_zyx, affine_mm: of the volume, head to feet.
+        files: file name of each slice in z order; empty where a slice is interpolated.
         slice_of_number: number at the end of a file's name → z index (boxes use it).
         issues: what was found wrong and what was done about it.
         reversed: whether file numbers run from feet to head.
-        header: tags that name no person: scanner, kernel, encodings, spacing.
-        in_plane: how image rows and columns were turned to the patient's axes.
+        header: tags that name no person: scanner, kernel, encodings, thickness.
+        in_plane: how image rows and columns are turned to the patient's axes.
     """
+
+    shape_zyx: tuple[int, int, int]
+    affine_mm: npt.NDArray[np.float64]
+    files: tuple[str, ...]
+    slice_of_number: dict[int, int]
+    issues: tuple[Issue, ...]
+    reversed: bool
+    header: dict[str, str]
+    in_plane: InPlane
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """A CT series, read.  See ``Geometry`` for what is not the volume."""
 
     volume: Volume
     files: tuple[str, ...]
     slice_of_number: dict[int, int]
     issues: tuple[Issue, ...]
     reversed: bool
-    header: dict[str, str] = field(default_factory=dict)
-    in_plane: InPlane = field(default_factory=InPlane)
+    header: dict[str, str]
+    in_plane: InPlane
 
     def __repr__(self) -> str:
         order = ", file numbers run feet to head" if self.reversed else ""
@@ -97,8 +108,18 @@ def scan_headers(
             try:
                 headers.append(read_header(path))
             except BadFile as bad:
-                issues.append(Issue("warning", bad.code, bad.message, Path(path).name))
+                issues.append(bad.issue(Path(path).name))
     return headers, issues
+
+
+def read_geometry(source: str | Path | Sequence[str | Path]) -> Geometry:
+    """What ``read_series`` would find, from the headers alone.
+
+    Raises:
+        CspineError: no CT slice with a position in space.
+    """
+    stack, issues = _find(source)
+    return _lay_out(stack, issues)[1]
 
 
 def read_series(source: str | Path | Sequence[str | Path], *, workers: int = 1) -> Series:
@@ -114,113 +135,74 @@ def read_series(source: str | Path | Sequence[str | Path], *, workers: int = 1) 
     Raises:
         CspineError: no CT slice with a position in space can be read.
     """
-    headers, issues = scan_headers(source)
-    headers = _usable(headers, issues)
-    if not headers:
-        raise CspineError(_nothing_usable(source, issues))
-    stack = find_stack(headers, issues)
-    if len(stack.headers) * stack.rows * stack.columns > MAX_VOXELS:
-        raise CspineError(
-            f"[too_large] {len(stack.headers)} slices of {stack.rows} × {stack.columns} pixels "
-            "are no neck CT; give one series only"
-        )
-    turn = in_plane_turn(stack)
-    shape_yx = turn.shape_yx(stack.rows, stack.columns)
-    hu_zyx, bad = decode_stack(stack.headers, turn, shape_yx, workers)
+    stack, issues = _find(source)
+    hu_zyx, bad = decode_stack(stack, workers)
     if bad:
         issues.extend(issue for _, issue in sorted(bad.items()))
         keep = [i for i in range(len(stack.headers)) if i not in bad]
         if not keep:
             raise CspineError(_nothing_usable(source, issues))
         stack, hu_zyx = stack.only(keep), hu_zyx[keep]
-    return _assemble(stack, turn, hu_zyx, issues)
-
-
-def _assemble(
-    stack: Stack, turn: InPlane, hu_zyx: npt.NDArray[np.int16], issues: list[Issue]
-) -> Series:
-    """Put decoded slices on a regular grid and keep the book of which file went where."""
-    grid = regular_grid(stack, issues)
+    grid, found = _lay_out(stack, issues)
     first, last = grid.kept
-    affine_mm = stack_affine(stack, grid, turn)
-    issues.extend(tilt_issues(stack, affine_mm))
-    volume = Volume(grid.fill(hu_zyx[first : last + 1]), affine_mm)
-    files = [""] * len(grid.lower)
-    slice_of_number = {}
-    for header, at in zip(
-        stack.headers[first : last + 1], grid.slice_of_source.tolist(), strict=True
-    ):
-        files[at] = files[at] or header.name
-        if header.number is not None:
-            slice_of_number[header.number] = at
-    for number, twin in stack.twins.items():
-        if twin in slice_of_number:
-            slice_of_number[number] = slice_of_number[twin]
+    volume = Volume(grid.fill(hu_zyx[first : last + 1]), found.affine_mm)
     return Series(
-        volume=volume,
-        files=tuple(files),
-        slice_of_number=slice_of_number,
-        issues=tuple(_gathered(issues)),
-        reversed=_runs_feet_to_head(slice_of_number),
-        header=_summary(stack.headers),
-        in_plane=turn,
+        volume,
+        found.files,
+        found.slice_of_number,
+        found.issues,
+        found.reversed,
+        found.header,
+        found.in_plane,
     )
 
 
-def _usable(headers: list[SliceHeader], issues: list[Issue]) -> list[SliceHeader]:
-    """Headers that can become a CT slice; the rest turns into issues."""
-    kept = []
-    for header in headers:
-        try:
-            _check_is_ct(header)
-            check_claims(header)
-            rescale(header)
-            _check_place(header)
-        except BadFile as bad:
-            issues.append(Issue("warning", bad.code, bad.message, header.name))
-        else:
-            kept.append(header)
-    absent = [h for h in kept if h.rescale_absent]
-    if absent:
-        issues.append(
-            Issue(
-                "warning",
-                "no_rescale",
-                f"{len(absent)} files have no RescaleSlope and RescaleIntercept; signed values are "
-                "taken for HU, unsigned ones for HU + 1024",
-                absent[0].name,
-            )
+def _find(source: str | Path | Sequence[str | Path]) -> tuple[Stack, list[Issue]]:
+    headers, issues = scan_headers(source)
+    headers = usable_slices(headers, issues)
+    if not headers:
+        raise CspineError(_nothing_usable(source, issues))
+    return find_stack(headers, issues), issues
+
+
+def _lay_out(stack: Stack, issues: list[Issue]) -> tuple[Grid, Geometry]:
+    """Put slices on a regular grid and keep the book of which file went where."""
+    grid, turn = regular_grid(stack, issues), in_plane_turn(stack)
+    affine_mm = stack_affine(stack, grid, turn)
+    issues.extend(tilt_issues(stack, affine_mm))
+    shape = (len(grid.lower), *turn.shape_yx(stack.rows, stack.columns))
+    _check_size(shape)
+    first, last = grid.kept
+    files = [""] * len(grid.lower)
+    slice_of_number: dict[int, int] = {}
+    for header, z in zip(
+        stack.headers[first : last + 1], grid.slice_of_source.tolist(), strict=True
+    ):
+        files[z] = files[z] or header.name
+        if header.number is not None:
+            slice_of_number.setdefault(header.number, z)
+    for number, twin in stack.twins.items():
+        if twin in slice_of_number:
+            slice_of_number.setdefault(number, slice_of_number[twin])
+    geometry = Geometry(
+        shape,
+        affine_mm,
+        tuple(files),
+        slice_of_number,
+        tuple(gathered(issues)),
+        _runs_feet_to_head(slice_of_number),
+        _summary(stack.headers),
+        turn,
+    )
+    return grid, geometry
+
+
+def _check_size(shape_zyx: tuple[int, int, int]) -> None:
+    if shape_zyx[0] * shape_zyx[1] * shape_zyx[2] > MAX_VOXELS:
+        raise CspineError(
+            f"[too_large] {' × '.join(map(str, shape_zyx))} voxels are no neck CT; "
+            "give one series only"
         )
-    if any(h.orientation is None for h in kept):
-        issues.append(
-            Issue(
-                "warning", "no_orientation", "no ImageOrientationPatient; taken for axial, supine"
-            )
-        )
-    return kept
-
-
-def _check_is_ct(h: SliceHeader) -> None:
-    if h.rows < 1 or h.columns < 1:
-        raise BadFile("no_pixels", "no image in it; passed over")
-    if h.modality not in ("CT", ""):
-        raise BadFile("not_ct", f"modality {h.modality}, not CT; passed over")
-    if {"LOCALIZER", "SCOUT"} & set(h.image_type):
-        raise BadFile("localizer", "a localizer (scout view), not a slice; passed over")
-
-
-def _check_place(h: SliceHeader) -> None:
-    if h.position_mm is None:
-        raise BadFile("no_position", "no ImagePositionPatient, so its place is unknown; skipped")
-    if max(map(abs, h.position_mm)) > 1e5:
-        raise BadFile("no_position", "its ImagePositionPatient is beyond 100 m; skipped")
-    if h.spacing_yx_mm is None or not all(1e-3 < s < 100 for s in h.spacing_yx_mm):
-        raise BadFile("bad_spacing", "PixelSpacing is missing or absurd; skipped")
-    if h.orientation is not None:
-        row, column = np.reshape(h.orientation, (2, 3))
-        lengths = np.linalg.norm(row), np.linalg.norm(column)
-        if not np.allclose(lengths, 1, atol=0.02) or abs(row @ column) > 0.02:
-            raise BadFile("bad_orientation", "ImageOrientationPatient is no pair of axes; skipped")
 
 
 def _nothing_usable(source: object, issues: list[Issue]) -> str:
@@ -235,12 +217,14 @@ def _nothing_usable(source: object, issues: list[Issue]) -> str:
     )
 
 
-def decode_stack(
-    headers: Sequence[SliceHeader], turn: InPlane, shape_yx: tuple[int, int], workers: int
-) -> tuple[npt.NDArray[np.int16], dict[int, Issue]]:
-    """HU (Z, Y, X) of all slices, turned to the patient, and the slices that failed."""
-    shape = (len(headers), *shape_yx)
-    workers = min(workers, max(1, len(headers) // 16))
+def decode_stack(stack: Stack, workers: int = 1) -> tuple[npt.NDArray[np.int16], dict[int, Issue]]:
+    """HU (Z, Y, X) of all slices, turned to the patient, and an issue for each that failed."""
+    turn, headers = in_plane_turn(stack), stack.headers
+    shape = (len(headers), *turn.shape_yx(stack.rows, stack.columns))
+    _check_size(shape)
+    compressed = sum(h.transfer_syntax not in RAW_SYNTAXES for h in headers)
+    # Uncompressed slices are read faster than a process starts.
+    workers = min(workers, compressed // MIN_SLICES_PER_WORKER)
     if workers <= 1:
         hu_zyx = np.full(shape, HU_MIN, dtype=np.int16)
         return hu_zyx, _decode_into(hu_zyx, headers, 0, turn)
@@ -283,9 +267,9 @@ def _decode_into(
             try:
                 hu_zyx[z] = turn.apply(decode_hu(header))
             except BadFile as error:
-                bad[z] = Issue("warning", error.code, error.message, header.name)
+                bad[z] = error.issue(header.name)
             except OSError as error:
-                bad[z] = Issue("warning", "unreadable", f"{error.strerror}; skipped", header.name)
+                bad[z] = warning("unreadable", f"{error.strerror}; skipped", header.name)
     return bad
 
 
@@ -295,20 +279,6 @@ def _runs_feet_to_head(slice_of_number: dict[int, int]) -> bool:
         return False
     z = [slice_of_number[number] for number in sorted(slice_of_number)]
     return bool(np.sum(np.sign(np.diff(z))) < 0)
-
-
-def _gathered(issues: list[Issue], limit: int = 5) -> list[Issue]:
-    """Many files with the same fault become one issue that counts them."""
-    counts = Counter(i.code for i in issues if i.file)
-    out, told = [], set()
-    for issue in issues:
-        if not issue.file or counts[issue.code] <= limit:
-            out.append(issue)
-        elif issue.code not in told:
-            told.add(issue.code)
-            more = f"{issue.message} ({counts[issue.code]} files, this is the first)"
-            out.append(Issue(issue.severity, issue.code, more, issue.file))
-    return out
 
 
 def _summary(headers: Sequence[SliceHeader]) -> dict[str, str]:

@@ -7,24 +7,30 @@ decides whether the file can still be used.
 
 from __future__ import annotations
 
+import math
 import os
 import re
+import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO
 
-import numpy as np
 import pydicom
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
+
+from cspine_lib.issues import BadFile, Issue, warning
 
 MAX_SIDE_PX = 4096
 """Largest matrix that is taken for a CT slice; clinical scanners stop at 2048."""
@@ -32,45 +38,23 @@ MAX_INFLATED_BYTES = 256 * 2**20
 """A deflated file that grows beyond this is refused (it is not one CT slice)."""
 NOT_IMAGES = {"DICOMDIR", "Thumbs.db", "desktop.ini"}
 
+_INFO_TAGS = (
+    *("Manufacturer", "ManufacturerModelName", "KVP", "GantryDetectorTilt"),
+    *("BodyPartExamined", "PatientPosition", "WindowCenter", "WindowWidth"),
+)
 _TAGS = [
-    *("StudyInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "InstanceNumber"),
+    *("StudyInstanceUID", "SeriesInstanceUID", "Modality", "ImageType"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
-    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("RescaleSlope", "RescaleIntercept", "PixelPaddingValue", "PixelPaddingRangeLimit"),
-    *("ConvolutionKernel", "Manufacturer", "ManufacturerModelName", "KVP", "GantryDetectorTilt"),
-    *("BodyPartExamined", "PatientPosition", "WindowCenter", "WindowWidth"),
+    "ConvolutionKernel",
+    *_INFO_TAGS,
 ]
-
-
-@dataclass(frozen=True)
-class Issue:
-    """One thing that was found wrong, named and explained.
-
-    Args:
-        severity: ``error`` makes data unusable, ``warning`` was dealt with.
-        code: short fixed name, e.g. ``missing_slices``.
-        message: one sentence that says what was found and what was done about it.
-        file: name of the file it was found in, if it was one file.
-    """
-
-    severity: Literal["error", "warning"]
-    code: str
-    message: str
-    file: str = ""
-
-    def __str__(self) -> str:
-        where = f"{self.file}: " if self.file else ""
-        return f"{self.severity} [{self.code}] {where}{self.message}"
-
-
-class BadFile(Exception):
-    """A file that cannot become a slice.  Never leaves the reader: it turns into an ``Issue``."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+_TAG_OF = {name: Tag(name) for name in (*_TAGS, "TransferSyntaxUID")}
+_WANTED = [_TAG_OF[name] for name in _TAGS]
+_BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "US or SS": "H"}
+"""VRs that hold binary numbers, with their ``struct`` codes; all others are text."""
 
 
 @dataclass(frozen=True)
@@ -162,32 +146,39 @@ def list_files(folder: str | Path) -> tuple[list[str], list[Issue]]:
                     found.append(entry.path)
 
     look(str(folder), 0)
-    issues = [
-        Issue("warning", "symbolic_link", "passed over; copy the file itself here", name)
-        for name in sorted(links)
-    ]
+    message = "a symbolic link, passed over; put the file itself there"
+    issues = [warning("symbolic_link", message, name) for name in sorted(links)]
     return sorted(found, key=natural_key), issues
+
+
+def _raw(dataset: pydicom.Dataset, keyword: str) -> tuple[str, bytes, bool]:
+    """VR, bytes and whether they are little-endian, untouched by pydicom's conversions.
+
+    Conversion by pydicom is slower than the parsing itself and raises on broken values.
+    """
+    tag = _TAG_OF[keyword]
+    try:
+        element = dataset.get_item(tag)
+    except KeyError:
+        return "", b"", True
+    if not isinstance(element, RawDataElement) or element.value is None:
+        return "", str(getattr(element, "value", None) or "").encode(), True
+    return element.VR or dictionary_VR(tag), element.value, element.is_little_endian
 
 
 def _floats(dataset: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """``count`` finite numbers, or None."""
-    value = _value(dataset, keyword)
-    if value is None or value == "":
-        return None
-    items = [value] if isinstance(value, (int, float, str)) else value
+    vr, value, little = _raw(dataset, keyword)
     try:
-        numbers = tuple(float(v) for v in items)
-    except (TypeError, ValueError, OverflowError):
+        if vr in _BINARY:
+            size = struct.calcsize(_BINARY[vr])
+            code = ("<" if little else ">") + _BINARY[vr] * (len(value) // size)
+            numbers = tuple(float(v) for v in struct.unpack(code, value))
+        else:
+            numbers = tuple(float(v) for v in value.rstrip(b"\0 ").split(b"\\"))
+    except (ValueError, struct.error, OverflowError):
         return None
-    return numbers if len(numbers) == count and bool(np.isfinite(numbers).all()) else None
-
-
-def _value(dataset: pydicom.Dataset, keyword: str) -> Any:
-    # A value that breaks its own VR raises on access, with whatever error it provokes.
-    try:
-        return dataset.get(keyword)
-    except Exception:
-        return None
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
 
 
 def _float(dataset: pydicom.Dataset, keyword: str) -> float | None:
@@ -201,26 +192,17 @@ def _int(dataset: pydicom.Dataset, keyword: str, default: int) -> int:
 
 
 def _text(dataset: pydicom.Dataset, keyword: str) -> str:
-    value = _value(dataset, keyword)
-    if value is None:
-        return ""
-    text = (
-        "\\".join(str(v) for v in value)
-        if isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-        else str(value)
-    )
-    return "".join(c for c in text if c.isprintable()).strip()[:128]
+    text = _raw(dataset, keyword)[1][:256].decode("latin-1").strip("\0 ")
+    return "".join(c for c in text if c.isprintable())
 
 
 def _padding(dataset: pydicom.Dataset, keyword: str, bits: int, signed: bool) -> int | None:
     """Padding value as the stored integer: its VR (US or SS) follows PixelRepresentation."""
-    value = _value(dataset, keyword)
-    if isinstance(value, bytes) and len(value) >= 2:
-        value = int.from_bytes(value[:2], "little")
-    if not isinstance(value, int):
+    _, value, little = _raw(dataset, keyword)
+    if len(value) < 2:
         return None
-    value %= 1 << bits
-    return value - (1 << bits) if signed and value >= 1 << (bits - 1) else value
+    number = int.from_bytes(value[:2], "little" if little else "big", signed=signed)
+    return number if bits > 8 else number % 256
 
 
 def _refuse_deflate_bomb(handle: BinaryIO) -> None:
@@ -248,11 +230,11 @@ def _parse(path: str) -> tuple[pydicom.FileDataset, int | None, int]:
             size = os.fstat(handle.fileno()).st_size
             _refuse_deflate_bomb(handle)
             try:
-                dataset = pydicom.dcmread(handle, stop_before_pixels=True, specific_tags=_TAGS)
+                dataset = pydicom.dcmread(handle, stop_before_pixels=True, specific_tags=_WANTED)
             except InvalidDicomError:  # some old exports lack the 128-byte preamble
                 handle.seek(0)
                 dataset = pydicom.dcmread(
-                    handle, stop_before_pixels=True, specific_tags=_TAGS, force=True
+                    handle, stop_before_pixels=True, specific_tags=_WANTED, force=True
                 )
                 if "Rows" not in dataset or "Columns" not in dataset:
                     raise BadFile("not_dicom", "not a DICOM file; passed over") from None
@@ -269,7 +251,7 @@ def _parse(path: str) -> tuple[pydicom.FileDataset, int | None, int]:
 
 def _transfer_syntax(dataset: pydicom.FileDataset) -> str:
     meta = getattr(dataset, "file_meta", None)
-    uid = str(_value(meta, "TransferSyntaxUID") or "") if meta is not None else ""
+    uid = _text(meta, "TransferSyntaxUID") if meta is not None else ""
     if uid:
         return uid
     implicit = dataset.original_encoding[0]
@@ -289,8 +271,6 @@ def read_header(path: str | Path) -> SliceHeader:
     stored = _int(dataset, "BitsStored", bits)
     syntax = _transfer_syntax(dataset)
     absent = not any(_text(dataset, k) for k in ("RescaleSlope", "RescaleIntercept"))
-    info_keys = ("Manufacturer", "ManufacturerModelName", "KVP", "GantryDetectorTilt")
-    info_keys += ("BodyPartExamined", "PatientPosition", "WindowCenter", "WindowWidth")
     return SliceHeader(
         path=str(path),
         number=file_number(path),
@@ -319,5 +299,5 @@ def read_header(path: str | Path) -> SliceHeader:
         padding=_padding(dataset, "PixelPaddingValue", bits or 16, signed),
         padding_limit=_padding(dataset, "PixelPaddingRangeLimit", bits or 16, signed),
         kernel=_text(dataset, "ConvolutionKernel"),
-        info={k: _text(dataset, k) for k in info_keys},
+        info={k: _text(dataset, k) for k in _INFO_TAGS},
     )

@@ -7,6 +7,7 @@ and direction.  A fixed flip is right for most files and silently wrong for the 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -37,7 +38,7 @@ def read_mask(
     """
     name = Path(path).name
     try:
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)
         affine = LPS_TO_RAS @ np.asarray(image.affine, dtype=np.float64)
         shape = tuple(image.shape)
     except Exception as error:  # nibabel meets arbitrary bytes
@@ -117,9 +118,7 @@ def _difference(
     )
 
 
-def _values(
-    name: str, image: nibabel.spatialimages.SpatialImage, shape: tuple[int, ...]
-) -> npt.NDArray[np.uint8]:
+def _values(name: str, image: Any, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     try:
         values = np.asanyarray(image.dataobj).reshape(shape)
     except Exception as error:  # truncated or damaged data

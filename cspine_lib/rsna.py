@@ -245,13 +245,13 @@ class RsnaDataset:
 
         Boxes whose slice is not in the series are left out (``check_dataset`` names them).
         """
-        rows = []
+        mine = self.boxes[self.boxes[STUDY_COLUMN] == uid]
         shape_yx = series.volume.shape_zyx[1:]
-        for row in self.boxes[self.boxes[STUDY_COLUMN] == uid].itertuples(index=False):
-            z = series.slice_of_number.get(int(row.slice_number))
+        rows = []
+        for x, y, width, height, number in mine[list(BOX_COLUMNS[1:])].to_numpy().tolist():
+            z = series.slice_of_number.get(int(number))
             if z is not None:
-                box = series.in_plane.box(row.x, row.y, row.width, row.height, shape_yx)
-                rows.append((z, *box))
+                rows.append((z, *series.in_plane.box(x, y, width, height, shape_yx)))
         table = pd.DataFrame(rows, columns=["z", "x", "y", "width", "height"])
         return table.astype({"z": int}).sort_values("z", ignore_index=True)
 

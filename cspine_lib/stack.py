@@ -1,4 +1,4 @@
-"""Geometry of a stack of slices: which belong together, in which order, on which grid."""
+"""Which files are CT slices, which of them belong together, and in which order."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from cspine_lib.decode import check_claims, rescale
 from cspine_lib.errors import CspineError
-from cspine_lib.headers import Issue, SliceHeader, natural_key
+from cspine_lib.headers import SliceHeader, natural_key
+from cspine_lib.issues import BadFile, Issue, warning
 
 AXIAL: tuple[float, ...] = (1, 0, 0, 0, 1, 0)
 SAME_DIRECTION = 2e-3
@@ -17,12 +19,9 @@ SAME_DIRECTION = 2e-3
 SAME_SPACING = 1e-3
 SAME_PLACE = 0.01
 """Slices nearer than this fraction of the usual gap are the same slice twice."""
-GRID_TOLERANCE = 0.1
-"""A slice this fraction of a gap beside its regular place is left where it is."""
 MAX_TILT_DEG = 45.0
-SMALL_TILT_DEG = 0.5
-MAX_HOLE_MM = 20.0
-"""A wider hole (about one vertebra) is not filled: the larger side of it is kept."""
+FARTHEST_MM = 1e5
+"""A position further from the scanner's origin is no position."""
 
 
 @dataclass(frozen=True)
@@ -91,31 +90,6 @@ class Stack:
         return replace(self, headers=headers, place_mm=self.place_mm[list(keep)])
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Regular places along z, and the two decoded slices that each is made of."""
-
-    kept: tuple[int, int]
-    """First and last slice of the stack that is used."""
-    lower: npt.NDArray[np.intp]
-    upper: npt.NDArray[np.intp]
-    weight: npt.NDArray[np.float64]
-    """Share of ``upper`` in the mixture; 0 where a slice is taken as it is."""
-    slice_of_source: npt.NDArray[np.intp]
-    """z index at which each kept slice of the stack is, or is nearest to."""
-    steps: float
-    """Length of the kept stack in grid steps."""
-
-    def fill(self, hu_zyx: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-        """Decoded slices (kept, Y, X) → (Z, Y, X) on the grid, interpolated linearly in HU."""
-        if len(self.lower) == len(hu_zyx) and not self.weight.any():
-            return hu_zyx
-        out = np.empty((len(self.lower), *hu_zyx.shape[1:]), dtype=np.int16)
-        for z, (a, b, w) in enumerate(zip(self.lower, self.upper, self.weight, strict=True)):
-            out[z] = hu_zyx[a] if w == 0 else np.rint(hu_zyx[a] * (1 - w) + hu_zyx[b] * w)
-        return out
-
-
 def _axes(header: SliceHeader) -> npt.NDArray[np.float64]:
     axes = np.reshape(header.orientation or AXIAL, (2, 3)).astype(np.float64)
     return axes / np.linalg.norm(axes, axis=1, keepdims=True)
@@ -124,6 +98,59 @@ def _axes(header: SliceHeader) -> npt.NDArray[np.float64]:
 def _tilt_deg(axes: npt.NDArray[np.float64]) -> float:
     """Angle between the slice normal and the body's long axis."""
     return float(np.degrees(np.arccos(min(1.0, abs(np.cross(*axes)[2])))))
+
+
+def usable_slices(headers: list[SliceHeader], issues: list[Issue]) -> list[SliceHeader]:
+    """Headers that can become a CT slice; the rest turns into issues."""
+    kept = []
+    for header in headers:
+        try:
+            _check_is_ct(header)
+            check_claims(header)
+            rescale(header)
+            _check_place(header)
+        except BadFile as bad:
+            issues.append(bad.issue(header.name))
+        else:
+            kept.append(header)
+    absent = [h for h in kept if h.rescale_absent]
+    if absent:
+        issues.append(
+            warning(
+                "no_rescale",
+                f"{len(absent)} files have no RescaleSlope and RescaleIntercept; signed values are "
+                "taken for HU, unsigned ones for HU + 1024",
+                absent[0].name,
+            )
+        )
+    if any(h.orientation is None for h in kept):
+        issues.append(
+            warning("no_orientation", "no ImageOrientationPatient; taken for axial, supine")
+        )
+    return kept
+
+
+def _check_is_ct(h: SliceHeader) -> None:
+    if h.rows < 1 or h.columns < 1:
+        raise BadFile("no_pixels", "no image in it; passed over")
+    if h.modality not in ("CT", ""):
+        raise BadFile("not_ct", f"modality {h.modality}, not CT; passed over")
+    if {"LOCALIZER", "SCOUT"} & set(h.image_type):
+        raise BadFile("localizer", "a localizer (scout view), not a slice; passed over")
+
+
+def _check_place(h: SliceHeader) -> None:
+    if h.position_mm is None:
+        raise BadFile("no_position", "no ImagePositionPatient, so its place is unknown; skipped")
+    if max(map(abs, h.position_mm)) > FARTHEST_MM:
+        raise BadFile("no_position", "its ImagePositionPatient is beyond 100 m; skipped")
+    if h.spacing_yx_mm is None or not all(1e-3 < s < 100 for s in h.spacing_yx_mm):
+        raise BadFile("bad_spacing", "PixelSpacing is missing or absurd; skipped")
+    if h.orientation is not None:
+        row, column = np.reshape(h.orientation, (2, 3))
+        lengths = np.linalg.norm(row), np.linalg.norm(column)
+        if not np.allclose(lengths, 1, atol=0.02) or abs(row @ column) > 0.02:
+            raise BadFile("bad_orientation", "ImageOrientationPatient is no pair of axes; skipped")
 
 
 def find_stack(headers: Sequence[SliceHeader], issues: list[Issue]) -> Stack:
@@ -142,8 +169,7 @@ def find_stack(headers: Sequence[SliceHeader], issues: list[Issue]) -> Stack:
     if len(groups) > 1:
         others = [h for g in groups if g is not group for h in g]
         issues.append(
-            Issue(
-                "warning",
+            warning(
                 "mixed_series",
                 f"{len(groups)} series, sizes, kernels or directions in one folder; the largest "
                 f"axial stack ({len(group)} files) is read, {len(others)} files are left out",
@@ -206,8 +232,7 @@ def _without_twins(stack: Stack, issues: list[Issue]) -> Stack:
             twins[number] = kept.number
     if dropped:
         issues.append(
-            Issue(
-                "warning",
+            warning(
                 "duplicate_positions",
                 f"{len(dropped)} slices lie exactly where another one lies; the first by file "
                 "name is kept",
@@ -224,151 +249,3 @@ def in_plane_turn(stack: Stack) -> InPlane:
     if transpose:
         along_x, along_y = along_y, along_x
     return InPlane(transpose, flip_y=bool(along_y[1] < 0), flip_x=bool(along_x[0] < 0))
-
-
-def regular_grid(stack: Stack, issues: list[Issue]) -> Grid:
-    """Where the slices belong on a regular grid, and what must be filled or moved."""
-    first, last = _largest_part(stack, issues)
-    place = stack.place_mm[first : last + 1]
-    if len(place) == 1:
-        zero = np.zeros(1, dtype=np.intp)
-        issues.append(
-            Issue("warning", "single_slice", "one slice only; its SliceThickness is its spacing")
-        )
-        return Grid((first, last), zero, zero, np.zeros(1), zero, 0)
-    usual = float(np.median(np.diff(place)))
-    counts = np.maximum(np.rint(np.diff(place) / usual).astype(int), 1)
-    nodes = np.concatenate([[0], np.cumsum(counts)])
-    step = (place[-1] - place[0]) / nodes[-1]
-    offsets = (place - place[0]) / step
-    if np.abs(offsets - nodes).max() <= GRID_TOLERANCE:
-        _tell_missing(int(nodes[-1] + 1 - len(nodes)), counts, step, stack, first, issues)
-        offsets = nodes.astype(np.float64)
-        total = int(nodes[-1])
-    else:
-        total = max(1, round((place[-1] - place[0]) / usual))
-        gaps = np.diff(place)
-        issues.append(
-            Issue(
-                "warning",
-                "uneven_gaps",
-                f"gaps between slices run from {gaps.min():.2f} to {gaps.max():.2f} mm; the volume "
-                f"is interpolated to one slice every {(place[-1] - place[0]) / total:.2f} mm",
-            )
-        )
-        offsets = (place - place[0]) / (place[-1] - place[0]) * total
-    return _interpolation((first, last), offsets, total)
-
-
-def _interpolation(kept: tuple[int, int], offsets: npt.NDArray[np.float64], total: int) -> Grid:
-    """Neighbours and weights of the nodes 0…total among slices at ``offsets`` (rising)."""
-    nodes = np.arange(total + 1)
-    upper = np.clip(np.searchsorted(offsets, nodes), 1, len(offsets) - 1)
-    lower = upper - 1
-    weight = np.clip((nodes - offsets[lower]) / (offsets[upper] - offsets[lower]), 0, 1)
-    on_upper = weight > 1 - 1e-6
-    lower, weight = (
-        np.where(on_upper, upper, lower),
-        np.where(on_upper | (weight < 1e-6), 0, weight),
-    )
-    nearest = np.clip(np.rint(offsets), 0, total).astype(np.intp)
-    return Grid(kept, lower, upper, weight, nearest, float(total))
-
-
-def _largest_part(stack: Stack, issues: list[Issue]) -> tuple[int, int]:
-    """First and last slice of the longest run without a hole too wide to fill."""
-    gaps = np.diff(stack.place_mm)
-    if not len(gaps):
-        return 0, 0
-    limit = max(MAX_HOLE_MM, 4 * float(np.median(gaps)))
-    edges = np.flatnonzero(gaps > limit)
-    starts = np.concatenate([[0], edges + 1])
-    ends = np.concatenate([edges, [len(gaps)]])
-    best = int(np.argmax(ends - starts))
-    if len(edges):
-        lost = len(stack.headers) - int(ends[best] - starts[best] + 1)
-        issues.append(
-            Issue(
-                "warning",
-                "split_stack",
-                f"a hole of {gaps.max():.0f} mm is too wide to fill; the largest part is read, "
-                f"{lost} slices beyond it are left out",
-            )
-        )
-    return int(starts[best]), int(ends[best])
-
-
-def _tell_missing(
-    missing: int,
-    counts: npt.NDArray[np.int_],
-    step: float,
-    stack: Stack,
-    first: int,
-    issues: list[Issue],
-) -> None:
-    if not missing:
-        return
-    after = stack.headers[first + int(np.argmax(counts > 1))].name
-    issues.append(
-        Issue(
-            "warning",
-            "missing_slices",
-            f"{missing} slices are missing (first after {after}, {step:.2f} mm apart); they are "
-            "filled by linear interpolation between their neighbours",
-        )
-    )
-
-
-def stack_affine(stack: Stack, grid: Grid, turn: InPlane) -> npt.NDArray[np.float64]:
-    """(4, 4) matrix from (z, y, x, 1) of the turned volume to LPS mm.
-
-    The z column is the true step from slice to slice, not the normal: under gantry tilt
-    the two differ and the grid is sheared.
-    """
-    first, last = grid.kept
-    positions = stack.positions_mm[[first, last]]
-    header = stack.headers[first]
-    assert header.spacing_yx_mm is not None
-    step_row, step_column = header.spacing_yx_mm
-    column_mm, row_mm = stack.axes[0] * step_column, stack.axes[1] * step_row
-    if grid.steps:
-        step_mm = (positions[1] - positions[0]) / grid.steps
-    else:
-        step_mm = stack.normal * (header.thickness_mm or 1.0)
-    affine = np.eye(4)
-    y_mm, x_mm, corner = row_mm, column_mm, positions[0]
-    if turn.transpose:
-        y_mm, x_mm = x_mm, y_mm
-    height, width = turn.shape_yx(stack.rows, stack.columns)
-    if turn.flip_y:
-        corner, y_mm = corner + y_mm * (height - 1), -y_mm
-    if turn.flip_x:
-        corner, x_mm = corner + x_mm * (width - 1), -x_mm
-    affine[:3, :] = np.stack([step_mm, y_mm, x_mm, corner], axis=1)
-    return affine
-
-
-def tilt_issues(stack: Stack, affine_mm: npt.NDArray[np.float64]) -> list[Issue]:
-    """Says that a grid is sheared or turned against the body's axes."""
-    step = affine_mm[:3, 0] / np.linalg.norm(affine_mm[:3, 0])
-    shear = float(np.degrees(np.arccos(np.clip(step @ stack.normal, -1, 1))))
-    if shear > SMALL_TILT_DEG:
-        return [
-            Issue(
-                "warning",
-                "gantry_tilt",
-                f"slices are tilted by {shear:.1f}° against the direction in which they follow "
-                "each other; the grid is left sheared, its affine is true",
-            )
-        ]
-    axes = affine_mm[:3, :3] / np.linalg.norm(affine_mm[:3, :3], axis=0)
-    turned = float(np.degrees(np.arccos(np.clip(np.abs(axes).max(axis=0).min(), -1, 1))))
-    if turned > 2.0:
-        return [
-            Issue(
-                "warning",
-                "oblique",
-                f"slices are turned by {turned:.1f}° against the body's axes; the affine says how",
-            )
-        ]
-    return []
