@@ -98,8 +98,8 @@ def _names(root: Path) -> Names:
     if not path.exists():
         return Names("RSNA 2022", False)
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        version, seed = str(facts["version"])[:32], int(facts["seed"])
+        request = json.loads(path.read_text(encoding="utf-8"))["request"]
+        version, seed = str(request["version"])[:32], int(request["seed"])
     except (OSError, ValueError, KeyError, TypeError):
         raise CspineError(f"{path} is damaged; make the phantom again") from None
     return Names(f"phantom v{version}, seed {seed}", True)
