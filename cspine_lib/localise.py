@@ -65,9 +65,9 @@ def decode_levels(
         spacing_zyx_mm: the volume's spacing; only z is used.
         ordered: place all levels together; else each by itself, where a level is its
             longest run (by summed probability) of slices at or above ``threshold``.
-        threshold: probability from which a level counts as seen.  The ordered way
-            uses it to decide whether there is a cervical level at all, and cuts each
-            range where the probability falls below ``threshold`` × its peak.
+        threshold: probability from which a level counts as seen.  In order, there is
+            no cervical level if none has a mean probability of half of it over its
+            height, and each range ends where it falls below ``threshold`` × its peak.
 
     Returns:
         Levels found, C1 first; empty if there is none.
@@ -128,10 +128,13 @@ def _ranges_alone(prob: Float, dz: float, threshold: float) -> dict[int, tuple[i
 def _ranges_in_order(prob: Float, dz: float, threshold: float) -> dict[int, tuple[int, int]]:
     """Ranges around centres that were placed together."""
     smooth = np.stack([_window_mean(prob[:, k], HEIGHT_MM[k] / dz) for k in range(N_LEVELS)], 1)
-    if smooth.max() < threshold * 0.75 and prob.max() < threshold:
+    # Some level must be half likely over its whole height; one sure slice is not enough.
+    if smooth.max() < threshold / 2:
         return {}
+    # On scans unlike the training ones all levels are unsure: judge by the surest of them.
+    even = threshold * min(float(smooth.max()), 1.0)
     clipped = np.clip(prob, 1e-6, 1 - 1e-6)
-    odds = np.log(clipped / (1 - clipped)) - np.log(threshold / (1 - threshold))
+    odds = np.log(clipped / (1 - clipped)) - np.log(even / (1 - even))
     odds = np.clip(odds, -LOGIT_CLIP, LOGIT_CLIP)
     score = np.stack([_window_mean(odds[:, k], HEIGHT_MM[k] / dz) for k in range(N_LEVELS)], 1)
     centres = _best_chain(score, dz)

@@ -97,6 +97,20 @@ def test_a_study_without_a_cervical_level_gives_none(ordered):
     assert decode_levels(prob, boxes(90), np.arange(90), (2, 1, 1), ordered=ordered) == {}
 
 
+def test_a_few_sure_slices_do_not_make_a_neck():
+    prob = np.full((90, 7), 0.03)
+    prob[[10, 50, 51], [2, 6, 6]] = 0.9
+    assert decode_levels(prob, boxes(90), np.arange(90), (2, 1, 1)) == {}
+
+
+def test_order_places_levels_that_are_all_unsure():
+    """On scans unlike the training ones nothing may reach the threshold."""
+    prob = neck(180, 1.0) * 0.42
+    assert decode_levels(prob, boxes(180), np.arange(180), (1, 1, 1), ordered=False) == {}
+    found = centres(decode_levels(prob, boxes(180), np.arange(180), (1, 1, 1)), 1.0)
+    assert np.abs(np.array(list(found.values())) - CENTRES_MM).max() < 2 and len(found) == 7
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000))
 def test_order_stays_right_under_noise(seed):
