@@ -62,16 +62,16 @@ class Score:
     def text(self) -> str:
         """Everything as plain text for a terminal."""
         lines = [f"{self.n_studies} studies; 95% intervals by bootstrap over studies", ""]
-        lines.append(f"{'loss':17}{'submission':24}{'best constant*':24}{'difference (paired)':24}")
+        lines.append(f"{'loss':17}{'submission':26}{'best constant*':26}{'difference (paired)':26}")
         for name in metrics.NORMALISATIONS:
             cells = (self.loss[name], self.constant[name], self.difference[name])
             label = name.replace("_", " ")
-            lines.append(f"{label:17}" + "".join(f"{_cell(c, 4):24}" for c in cells).rstrip())
+            lines.append(f"{label:17}" + "".join(f"{_cell(c, 4):26}" for c in cells).rstrip())
         lines += ["", f"{'target':17}{'positives':>9}  {'weighted loss':23}AUROC"]
         for target, t in self.targets.items():
             lines.append(f"{target:17}{t.positives:9d}  {_cell(t.loss):23}{_cell(t.auroc)}")
         lines.append(f"{'mean of levels':28}{'':23}{_cell(self.level_auroc)}")
-        lines += ["", "* fitted on the very labels that it is scored on: no honest rival, a floor"]
+        lines += ["", "* fitted on the very labels that it is scored on, which flatters it"]
         if any(math.isnan(t.auroc.value) for t in self.targets.values()):
             lines.append(f"n/a: fewer than {metrics.MIN_POSITIVES} studies of one class")
         return "\n".join(lines)
