@@ -60,6 +60,10 @@ class Profile:
     classifier_batch: int = 8
     """Sequences (levels) per step, each of ``frames`` images."""
     classifier_lr: float = 6e-4
+    classifier_encoder_lr_factor: float = 1.0
+    """Times ``classifier_lr`` for the encoder."""
+    classifier_ema: float | None = None
+    """Decay of the averaged weights that are judged and kept; None: the plain weights."""
     workers: int = 2
 
     def resized(self, *, train: int, test: int) -> Profile:

@@ -1,0 +1,226 @@
+"""Train a method by its name: stage 1, levels of all studies, crops, stage 2, calibration.
+
+Every step leaves whole files in the run's folder and is skipped when they are there, so
+that a killed training goes on where it was and ends as an unbroken one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cspine_lib.cache import VolumeCache
+from cspine_lib.config import DEFAULT_SEED, Profile, device_name
+from cspine_lib.cropstore import CropStore, build_crops
+from cspine_lib.errors import CspineError
+from cspine_lib.labels import LevelBox
+from cspine_lib.recipes import Recipe, get_recipe
+from cspine_lib.rsna import RsnaDataset
+from cspine_lib.runs import Part, RunRecord, atomic_write_text
+from cspine_lib.splits import inner_split
+from cspine_lib.stage1 import (
+    LocaliserPart,
+    load_localisers,
+    locate_training_studies,
+    parts_of,
+    train_localisers,
+)
+from cspine_lib.stage2 import calibration, study_logits, train_classifier, training_rates
+from cspine_lib.two_stage import MODEL, RECORD, model_facts, open_cache
+
+VALIDATION_SHARE = 0.15
+"""Of the training studies, for early stopping and calibration of stage 2."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What one training is about."""
+
+    recipe: Recipe
+    profile: Profile
+    dataset: RsnaDataset
+    cache: VolumeCache
+    ids: list[str]
+    out: Path
+    seed: int
+    progress: bool
+
+    @property
+    def labels(self) -> dict[str, npt.NDArray[np.int64]]:
+        return {uid: self.dataset.labels(uid) for uid in self.ids}
+
+
+def train_method(
+    name: str,
+    dataset: RsnaDataset,
+    profile: Profile,
+    out: str | Path,
+    *,
+    ids: Sequence[str] | None = None,
+    seed: int = DEFAULT_SEED,
+    progress: bool = True,
+) -> RunRecord:
+    """Train a method on a data set's training studies.
+
+    Args:
+        name: of a recipe, see ``recipes.RECIPES``.
+        out: run folder; a half-finished training there goes on, a finished one is returned.
+        ids: training studies; None: all that can be read.  Studies left out are not
+            looked at by any part, so they can be scored.
+        seed: of everything random.
+
+    Raises:
+        CspineError: unknown method, too few masks, or a folder that holds another training.
+    """
+    recipe, out = get_recipe(name), Path(out)
+    done = _finished(recipe, dataset, profile, out, seed, ids)
+    if done is not None:
+        return done
+    cache = open_cache(dataset, profile, progress=progress)
+    wanted = set(cache.ids if ids is None else ids)
+    chosen = [uid for uid in cache.ids if uid in wanted]
+    task = _Task(recipe, profile, dataset, cache, chosen, out, seed, progress)
+    start = time.perf_counter()
+    parts, levels = _stage1(task)
+    store = _crops(task, levels)
+    return _stage2(task, parts, store, start)
+
+
+def _finished(
+    recipe: Recipe,
+    dataset: RsnaDataset,
+    profile: Profile,
+    out: Path,
+    seed: int,
+    ids: Sequence[str] | None,
+) -> RunRecord | None:
+    """The record of the same training, if it has ended; an error if it is another one."""
+    request = {
+        "recipe": asdict(recipe),
+        "profile": asdict(profile),
+        "seed": seed,
+        "data": dataset.fingerprint(),
+        "ids": None if ids is None else sorted(ids),
+    }
+    digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+    path = out / "request.json"
+    if not path.exists():
+        atomic_write_text(path, json.dumps({"sha256": digest, **request}, indent=1) + "\n")
+    elif json.loads(path.read_text(encoding="utf-8")).get("sha256") != digest:
+        raise CspineError(
+            f"{out} holds a training with other settings or data: "
+            "choose another folder with --out, or delete it"
+        )
+    return RunRecord.read(out / RECORD) if (out / RECORD).exists() else None
+
+
+def _stage1(task: _Task) -> tuple[list[LocaliserPart], dict[str, dict[str, LevelBox]]]:
+    """Localisers, and the levels of every study from the one that has not seen it."""
+    recipe = task.recipe.localiser
+    part_of = parts_of(task.cache, task.ids, recipe.parts, task.seed)
+    parts = train_localisers(
+        task.cache,
+        part_of,
+        recipe,
+        task.profile,
+        task.out,
+        seed=task.seed,
+        progress=task.progress,
+    )
+    models = load_localisers([part.folder for part in parts], task.profile)
+    levels = locate_training_studies(
+        task.cache,
+        part_of,
+        models,
+        recipe,
+        task.profile,
+        task.out / "levels",
+        progress=task.progress,
+    )
+    return parts, levels
+
+
+def _crops(task: _Task, levels: dict[str, dict[str, LevelBox]]) -> CropStore:
+    return build_crops(
+        task.cache,
+        levels,
+        task.out / "crops",
+        frames=task.profile.frames,
+        px=task.profile.crop_px,
+        dataset=task.dataset,
+        workers=task.profile.workers,
+        progress=task.progress,
+    )
+
+
+def _stage2(task: _Task, parts: list[LocaliserPart], store: CropStore, start: float) -> RunRecord:
+    """Sequence net, calibration, record."""
+    labels = task.labels
+    rows = [[int(row.any()), *row] for row in labels.values()]
+    train, val = inner_split(task.ids, rows, VALIDATION_SHARE, task.seed)
+    model, fit = train_classifier(
+        store,
+        labels,
+        train,
+        val,
+        task.recipe.sequence,
+        task.profile,
+        task.out / "classifier",
+        seed=task.seed,
+        progress=task.progress,
+    )
+    fitted = calibration(study_logits(model, store, val), val, labels)
+    folders = [part.folder for part in parts]
+    facts = model_facts(
+        task.profile,
+        folders,
+        {f.name: _sha256(f / "model.safetensors") for f in [*folders, task.out / "classifier"]},
+        fitted,
+        training_rates(labels, train),
+    )
+    atomic_write_text(task.out / MODEL, json.dumps(facts, indent=1) + "\n")
+    names = [f"stage1/{part.index}" for part in parts]
+    record = RunRecord(
+        method=task.recipe.name,
+        profile=task.profile.name,
+        seed=task.seed,
+        data=task.dataset.name,
+        fingerprint=task.dataset.fingerprint(),
+        weights=model.encoder.weights_used,
+        device=device_name(),
+        n_processes=fit.n_processes,
+        config={"recipe": asdict(task.recipe), "profile": asdict(task.profile)},
+        parts=[
+            *(
+                Part(n, p.train, p.val, weights=p.weights_used, seconds=p.seconds)
+                for n, p in zip(names, parts, strict=True)
+            ),
+            Part(
+                "stage2",
+                train,
+                val,
+                uses=names,
+                weights=model.encoder.weights_used,
+                seconds=fit.seconds,
+            ),
+            Part("calibration", val, uses=["stage2"], kind="calibration"),
+        ],
+        scores={
+            "stage2_validation": fit.history[fit.best_epoch - 1],
+            "masked_studies": len(task.cache.masked_ids),
+        },
+        seconds=time.perf_counter() - start,
+    )
+    record.write(task.out / RECORD)
+    return record
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,235 @@
+"""A trained run and some DICOM files → probabilities, levels, boxes and a picture.
+
+Results of a study are written as soon as it is done, so that a broken run goes on
+where it was; nothing that names a patient is written.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from cspine_lib import __version__
+from cspine_lib.anatomy import (
+    LEVELS,
+    STUDY_COLUMN,
+    SUBMISSION_COLUMNS,
+    TARGETS,
+    TEST_COLUMNS,
+    TEST_CSV,
+    TRAIN_CSV,
+    row_id,
+)
+from cspine_lib.dicom import Issue, read_series
+from cspine_lib.errors import CspineError
+from cspine_lib.labels import LevelBox, levels_from_json
+from cspine_lib.plots import overview_figure, save_png
+from cspine_lib.rsna import RsnaDataset, open_dataset
+from cspine_lib.runs import atomic_path, atomic_write_text, read_json
+from cspine_lib.two_stage import TwoStageModel
+from cspine_lib.volume import Volume
+
+log = logging.getLogger(__name__)
+
+NOT_FOR_CLINIC = "Research software, not for clinical use."
+PHANTOM_ONLY = (
+    "This model was trained on simulated scans alone; its probabilities mean nothing for a patient."
+)
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What is known of one study after prediction."""
+
+    study: str
+    probability: Mapping[str, float]
+    """``patient_overall`` and C1–C7, calibrated."""
+    levels: Mapping[str, LevelBox]
+    issues: tuple[Issue, ...] = ()
+    error: str = ""
+    """Why the study could not be read; its probabilities are then the training rates."""
+
+
+def predict_folder(
+    run: str | Path,
+    source: str | Path,
+    out: str | Path,
+    *,
+    overviews: int | None = None,
+    workers: int = 1,
+    progress: bool = True,
+) -> list[StudyResult]:
+    """Predict one study folder, or the test studies of a data folder.
+
+    Args:
+        run: folder of a trained run.
+        source: a folder of DICOM files from anywhere, or a data folder in RSNA's layout.
+        out: gets ``predictions.csv``, ``<study>.json`` and ``<study>.png``; for a data
+            folder also ``submission.csv`` with the rows of ``test.csv`` in its order.
+        overviews: draw the picture for this many studies only (None: all).
+
+    Raises:
+        CspineError: no run, no such source, or a single study that cannot be read.
+    """
+    source, out = Path(source), Path(out)
+    model = TwoStageModel.load(run)
+    dataset = open_dataset(source) if _is_dataset(source) else None
+    studies = list(_studies(source, dataset))
+    out.mkdir(parents=True, exist_ok=True)
+    results = []
+    bar = tqdm(studies, desc="predict", unit="study", disable=not progress)
+    for i, (name, folder) in enumerate(bar):
+        drawn = overviews is None or i < overviews
+        result = _finished(out, name, model, drawn)
+        if result is None:
+            result = _predict_one(model, name, folder, out, drawn, workers, alone=dataset is None)
+        results.append(result)
+    _write_tables(out, results, dataset)
+    return results
+
+
+def predict_volume(model: TwoStageModel, study: str, volume: Volume) -> StudyResult:
+    """Levels and probabilities of one volume."""
+    levels = model.locate(volume)
+    return StudyResult(study, model.classify(volume, levels), levels)
+
+
+def _is_dataset(source: Path) -> bool:
+    if not source.is_dir():
+        raise CspineError(f"no folder {source}: give a folder of DICOM files or a data folder")
+    return (source / TRAIN_CSV).exists() or (source / TEST_CSV).exists()
+
+
+def _studies(source: Path, dataset: RsnaDataset | None) -> Iterator[tuple[str, Path]]:
+    """Name and folder of every study to predict."""
+    if dataset is None:
+        yield source.resolve().name, source
+        return
+    if not dataset.test_ids:
+        raise CspineError(f"{source} has no {TEST_CSV}: give the folder of a single study instead")
+    for uid in dataset.test_ids:
+        yield uid, dataset.study_folder(uid)
+
+
+def safe_name(study: str) -> str:
+    """A file name for a study, whatever the study is called; stays inside its folder."""
+    return re.sub(r"[^\w.-]", "_", study).lstrip(".") or "study"
+
+
+def _predict_one(
+    model: TwoStageModel,
+    name: str,
+    folder: Path,
+    out: Path,
+    drawn: bool,
+    workers: int,
+    alone: bool,
+) -> StudyResult:
+    """Predict, write JSON and picture; an unreadable study of many gets the training rates."""
+    try:
+        series = read_series(folder, workers=workers)
+    except CspineError as error:
+        if alone:
+            raise
+        log.warning("%s could not be read and gets the training rates: %s", name, error)
+        result = StudyResult(name, model.prior, {}, error=str(error))
+        _write_json(out, result, model, None)
+        return result
+    found = predict_volume(model, name, series.volume)
+    result = StudyResult(name, found.probability, found.levels, series.issues)
+    if drawn:
+        _draw(out, result, series.volume, model)
+    _write_json(out, result, model, series.volume)
+    return result
+
+
+def _draw(out: Path, result: StudyResult, volume: Volume, model: TwoStageModel) -> None:
+    notes = [issue.message for issue in result.issues if issue.severity == "warning"][:2]
+    notes = [note if len(note) < 160 else note[:157] + "…" for note in notes]
+    notes.append(f"{NOT_FOR_CLINIC} {PHANTOM_ONLY if model.phantom_only else ''}")
+    overall = result.probability[TARGETS[0]]
+    title = f"{result.study}   any fracture: {overall:.2f}"
+    figure = overview_figure(volume, result.levels, result.probability, title, notes)
+    save_png(figure, out / f"{safe_name(result.study)}.png")
+
+
+def _write_json(
+    out: Path, result: StudyResult, model: TwoStageModel, volume: Volume | None
+) -> None:
+    content: dict[str, Any] = {
+        "study": result.study,
+        "run": model.identity,
+        "version": __version__,
+        "trained_on": model.record.data,
+        "note": f"{NOT_FOR_CLINIC} {PHANTOM_ONLY if model.phantom_only else ''}".strip(),
+        "error": result.error,
+        "probability": {t: round(result.probability[t], 6) for t in TARGETS},
+        "levels": {},
+        "issues": [
+            {"severity": i.severity, "code": i.code, "message": i.message} for i in result.issues
+        ],
+    }
+    if volume is not None:
+        content["volume"] = {
+            "shape_zyx": volume.shape_zyx,
+            "spacing_zyx_mm": volume.spacing_zyx_mm,
+            "orientation": volume.orientation,
+        }
+        content["levels"] = {k: _level_entry(box, volume) for k, box in result.levels.items()}
+    atomic_write_text(out / f"{safe_name(result.study)}.json", json.dumps(content, indent=1) + "\n")
+
+
+def _level_entry(box: LevelBox, volume: Volume) -> dict[str, Any]:
+    """A level in slices and pixels, and the same corners in patient mm (LPS)."""
+    low = volume.to_mm((box.z0 - 0.5, box.y0 - 0.5, box.x0 - 0.5))
+    high = volume.to_mm((box.z1 + 0.5, box.y1 - 0.5, box.x1 - 0.5))
+    return {
+        "box_px": box.to_dict(),
+        "corners_mm_lps": [[round(float(v), 2) for v in corner] for corner in (low, high)],
+        "centre_mm_lps": [round(float(v), 2) for v in volume.to_mm(box.centre_zyx)],
+    }
+
+
+def _finished(out: Path, name: str, model: TwoStageModel, drawn: bool) -> StudyResult | None:
+    """The stored result of the same run, if the study is done."""
+    path = out / f"{safe_name(name)}.json"
+    if not path.exists():
+        return None
+    try:
+        content = read_json(path)
+    except CspineError:
+        return None
+    if content.get("run") != model.identity or content.get("study") != name or content["error"]:
+        return None
+    if drawn and not path.with_suffix(".png").exists():
+        return None
+    levels = levels_from_json({k: v["box_px"] for k, v in content["levels"].items()})
+    issues = tuple(Issue(**issue) for issue in content["issues"])
+    return StudyResult(name, content["probability"], levels, issues)
+
+
+def _write_tables(out: Path, results: list[StudyResult], dataset: RsnaDataset | None) -> None:
+    rows = [{STUDY_COLUMN: r.study, **{t: r.probability[t] for t in TARGETS}} for r in results]
+    _write_csv(pd.DataFrame(rows, columns=[STUDY_COLUMN, *TARGETS]), out / "predictions.csv")
+    if dataset is None or dataset.test is None:
+        return
+    value = {row_id(r.study, t): r.probability[t] for r in results for t in TARGETS}
+    rows_wanted = dataset.test[TEST_COLUMNS[0]].astype(str)
+    frame = pd.DataFrame({"row_id": rows_wanted, "fractured": rows_wanted.map(value)})
+    _write_csv(frame[list(SUBMISSION_COLUMNS)], out / "submission.csv")
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    with atomic_path(path) as part:
+        frame.to_csv(part, index=False, float_format="%.6f")
+
+
+__all__ = ["LEVELS", "StudyResult", "predict_folder", "predict_volume", "safe_name"]

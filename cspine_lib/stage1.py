@@ -1,0 +1,230 @@
+"""Stage 1 of deck B: train the localiser so that no study's levels come from a model that saw it.
+
+The training studies are dealt into parts.  Model ``p`` trains on the masked studies of
+all other parts and locates the levels of part ``p``; a new study is located by all of
+them together (the mean of their probabilities and boxes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm.auto import tqdm
+
+from cspine_lib.augment import SliceTransform, to_float
+from cspine_lib.batches import set_seed
+from cspine_lib.cache import VolumeCache
+from cspine_lib.config import Profile, Weights, device_name
+from cspine_lib.datasets import SliceDataset
+from cspine_lib.engine import FitSettings, fit, load_weights
+from cspine_lib.errors import CspineError
+from cspine_lib.jobs import save_json
+from cspine_lib.labels import LevelBox, levels_from_json
+from cspine_lib.localise import decode_levels
+from cspine_lib.models import LevelLocaliser, localiser_loss
+from cspine_lib.recipes import LocaliserRecipe
+from cspine_lib.runs import read_json
+from cspine_lib.slices import low_stack, neighbour_step, stack_25d
+from cspine_lib.splits import inner_split, patient_folds
+from cspine_lib.volume import Volume
+from cspine_lib.weights import create_encoder
+
+BATCH = 64
+"""Slices per forward pass when levels are located."""
+
+
+@dataclass(frozen=True)
+class LocaliserPart:
+    """One trained localiser and who taught it."""
+
+    index: int
+    folder: Path
+    train: list[str]
+    val: list[str]
+    weights_used: str
+    seconds: float
+
+
+def build_localiser(profile: Profile, weights: Weights = "imagenet") -> LevelLocaliser:
+    """The untrained network of a profile."""
+    return LevelLocaliser(create_encoder(profile.backbone, weights))
+
+
+def parts_of(cache: VolumeCache, ids: Sequence[str], n: int, seed: int) -> dict[str, int]:
+    """Part 0 … n−1 of every study, masked studies spread evenly.
+
+    Raises:
+        CspineError: fewer than 3 masked studies a part, too few to train and validate.
+    """
+    masked = set(cache.masked_ids)
+    n_masked = sum(uid in masked for uid in ids)
+    if n_masked < 3 * n:
+        raise CspineError(
+            f"stage 1 needs masks of at least {3 * n} training studies, found {n_masked}: "
+            "add segmentations, or make a phantom with more (--masked)"
+        )
+    folds = patient_folds(ids, [[uid in masked] for uid in ids], n, seed)
+    return dict(zip(ids, folds.tolist(), strict=True))
+
+
+def train_localisers(
+    cache: VolumeCache,
+    part_of: Mapping[str, int],
+    recipe: LocaliserRecipe,
+    profile: Profile,
+    out: Path,
+    *,
+    seed: int,
+    progress: bool = True,
+) -> list[LocaliserPart]:
+    """Train one localiser per part, on the masked studies of the other parts."""
+    masked = set(cache.masked_ids)
+    return [
+        _train_part(
+            cache,
+            [uid for uid, p in part_of.items() if p != index and uid in masked],
+            index,
+            recipe,
+            profile,
+            out / f"localiser-{index}",
+            seed,
+            progress,
+        )
+        for index in range(recipe.parts)
+    ]
+
+
+def _train_part(
+    cache: VolumeCache,
+    masked: list[str],
+    index: int,
+    recipe: LocaliserRecipe,
+    profile: Profile,
+    folder: Path,
+    seed: int,
+    progress: bool,
+) -> LocaliserPart:
+    train, val = inner_split(masked, np.ones((len(masked), 1)), 0.15, seed)
+    set_seed(seed, index)
+    model = build_localiser(profile)
+    result = fit(
+        model,
+        SliceDataset(cache, train, profile.slices_per_level),
+        SliceDataset(cache, val, profile.slices_per_level),
+        loss=lambda out, target: localiser_loss(out, target, recipe.box_weight),
+        settings=FitSettings(
+            epochs=profile.localiser_epochs,
+            batch_size=profile.localiser_batch,
+            lr=profile.localiser_lr,
+            seed=seed,
+        ),
+        out_dir=folder,
+        batch_transform=SliceTransform(),
+        fingerprint={"cache": cache.folder.name, "train": train, "val": val},
+        progress=progress,
+        label=f"stage 1, model {index + 1}/{recipe.parts}",
+    )
+    return LocaliserPart(index, folder, train, val, model.encoder.weights_used, result.seconds)
+
+
+def load_localisers(folders: Sequence[Path], profile: Profile) -> list[LevelLocaliser]:
+    """Trained localisers, ready to predict on the best device there is."""
+    models = []
+    for folder in folders:
+        model = build_localiser(profile, "random")
+        load_weights(model, folder)
+        models.append(model.to(device_name()).eval())
+    return models
+
+
+@torch.inference_mode()
+def slice_predictions(
+    models: Sequence[LevelLocaliser], images: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """What the localisers see in 2.5D slices, averaged over them.
+
+    Args:
+        images: uint8 (N, 3, P, P).
+
+    Returns:
+        Level probabilities (N, 7), and boxes (N, 4) in 0..1 of the image.
+    """
+    device = next(models[0].parameters()).device
+    levels, boxes = [], []
+    for start in range(0, len(images), BATCH):
+        batch = to_float(torch.from_numpy(images[start : start + BATCH]).to(device))
+        outs = [model(batch) for model in models]
+        levels.append(torch.stack([out["levels"].sigmoid() for out in outs]).mean(0).cpu())
+        boxes.append(torch.stack([out["box"] for out in outs]).mean(0).cpu())
+    return torch.cat(levels).double().numpy(), torch.cat(boxes).double().numpy()
+
+
+def locate_volume(
+    models: Sequence[LevelLocaliser], volume: Volume, recipe: LocaliserRecipe, profile: Profile
+) -> dict[str, LevelBox]:
+    """Levels of a study that none of the models has seen."""
+    stack, z_index = low_stack(volume, profile.localiser_px, profile.localiser_pitch_mm)
+    side = max(volume.shape_zyx[1:])
+    return _locate(models, stack, z_index, side, volume.spacing_zyx_mm, recipe.ordered)
+
+
+def _locate(
+    models: Sequence[LevelLocaliser],
+    stack: npt.NDArray[np.uint8],
+    z_index: npt.NDArray[np.int64],
+    side_px: int,
+    spacing_zyx_mm: tuple[float, float, float],
+    ordered: bool,
+) -> dict[str, LevelBox]:
+    step = neighbour_step(z_index, spacing_zyx_mm[0])
+    images = stack_25d(stack, np.arange(len(stack)), step)
+    prob, box = slice_predictions(models, images)
+    return decode_levels(prob, box * side_px, z_index, spacing_zyx_mm, ordered=ordered)
+
+
+def locate_training_studies(
+    cache: VolumeCache,
+    part_of: Mapping[str, int],
+    models: Sequence[LevelLocaliser],
+    recipe: LocaliserRecipe,
+    profile: Profile,
+    out: Path,
+    *,
+    progress: bool = True,
+) -> dict[str, dict[str, LevelBox]]:
+    """Levels of every training study, from the model that has not seen it; resumable."""
+    found = {}
+    out.mkdir(parents=True, exist_ok=True)
+    for uid, part in tqdm(part_of.items(), "stage 1, locating", unit="study", disable=not progress):
+        path = out / f"{uid}.json"
+        if not path.exists():
+            levels = _locate_cached(cache, uid, models[part], recipe, profile)
+            save_json(path, {"part": part, "levels": {k: b.to_dict() for k, b in levels.items()}})
+        found[uid] = levels_from_json(read_json(path)["levels"])
+    return found
+
+
+def _locate_cached(
+    cache: VolumeCache,
+    uid: str,
+    model: LevelLocaliser,
+    recipe: LocaliserRecipe,
+    profile: Profile,
+) -> dict[str, LevelBox]:
+    """Levels of a cached study, looked at in the pitch that new studies are looked at."""
+    stack, z_index = cache.slices(uid), cache.z_index(uid)
+    between_mm = float(z_index[1] - z_index[0]) * cache.spacing_zyx_mm(uid)[0]
+    step = max(1, int(profile.localiser_pitch_mm / between_mm + 1e-6))
+    return _locate(
+        [model],
+        np.asarray(stack[::step]),
+        z_index[::step],
+        cache.side_px(uid),
+        cache.spacing_zyx_mm(uid),
+        recipe.ordered,
+    )
