@@ -19,7 +19,7 @@ from cspine_lib.labels import LevelBox
 
 Float = npt.NDArray[np.floating]
 
-PITCH_MM = np.array([16.0, 20.0, 17.0, 17.0, 17.0, 17.0])
+PITCH_MM = np.array([16.0, 22.0, 17.0, 17.0, 17.0, 17.0])
 """Expected distance along z between the centres of neighbouring levels, C1–C2 first.
 
 C3–C7: mid-body height of 12–14 mm (Gilad & Nissan, J Anat 1985;143:115–120) plus a disc of
@@ -31,7 +31,7 @@ hence the shorter first and the longer second distance.
 PITCH_SD_MM = np.array([6.0, 5.0, 4.0, 4.0, 4.0, 4.0])
 """Spread of these distances.  Wide: stature, tilt and lordosis add to that of the bones."""
 
-HEIGHT_MM = np.array([22.0, 38.0, 24.0, 24.0, 24.0, 25.0, 27.0])
+HEIGHT_MM = np.array([23.0, 39.0, 23.0, 23.0, 23.0, 23.0, 26.0])
 """About how much of z a level fills, arches and spinous process included: the window over
 which its probability is averaged to find its centre.  It grows by half at most."""
 
