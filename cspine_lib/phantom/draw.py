@@ -2,10 +2,200 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, Final
+
 import numpy as np
+import numpy.typing as npt
 
 from cspine_lib.anatomy import LEVELS
-from cspine_lib.phantom.plan import DrawnStudy, Fracture, StudyPlan
+from cspine_lib.phantom import scanner as scan
+from cspine_lib.phantom.bones import Material, Painted, VertebraModel
+from cspine_lib.phantom.fractures import Break
+from cspine_lib.phantom.head import draw_dental, paint_unlabelled
+from cspine_lib.phantom.kinds import draw_breaks
+from cspine_lib.phantom.lookalikes import draw_lookalikes
+from cspine_lib.phantom.plan import STREAMS, DrawnStudy, Fracture, StudyPlan
+from cspine_lib.phantom.sdf import Array, Frame, Grid, Slices, ellipsoid, union
+from cspine_lib.phantom.soft_tissue import Habitus, Levels, paint_background
+from cspine_lib.phantom.spine import SPINE, Spine, draw_patient, place_spine
+from cspine_lib.phantom.vertebra import vertebra_parts
+
+Extent = tuple[int, float, float, float, float]
+Region = tuple[int, int, int, int, int, int]
+
+SHOWS: Final = 0.12
+"""A slice shows a fracture if the gap takes this share of a voxel of bone, times contrast."""
+ATTEMPTS: Final = 12
+"""How often a fracture is drawn anew when none of it lies in the field of view."""
+
+
+def _place_grid(plan: StudyPlan, spine: Spine) -> tuple[Grid, dict[str, Any]]:
+    """Where the field of view sits; independent of what is broken."""
+    rng = plan.rng("anatomy").spawn(1)[0]
+    shape, spacing = np.array(plan.shape_zyx), np.array(plan.spacing_zyx_mm)
+    extent = shape * spacing
+    shift, motion = scan.draw_motion(plan)
+    top = spine["C1"].frame.centre_xyz_mm[2] - 13
+    foot = spine["C7"].frame.to_world([0, 0, 0.5 * spine["C7"].dims.height])[2]
+    free = max(extent[0] - (foot - top), 8.0)
+    above = float(np.clip(rng.uniform(0.4, 0.65) * free, 4.0, 60.0))
+    u = rng.random()
+    start = top - above
+    if plan.cut_top:
+        start = top + 2 + 5 * u
+    if plan.cut_bottom:
+        start = foot - 3 + 8 * u - extent[0]
+    if plan.no_cervical:
+        start = spine["T1"].frame.centre_xyz_mm[2] + 32 + 10 * u
+    middle = start + extent[0] / 2
+    centres = spine.centres_xyz_mm
+    x, y = (np.interp(middle, centres[:, 2], centres[:, i]) for i in (0, 1))
+    # Share of the field of view in front of the middle of the body: RSNA's boxes centre there.
+    front = rng.normal(0.43, 0.02)
+    side = 0.5 + rng.normal(0, 0.02)
+    origin = np.array([x - side * extent[2], y - front * extent[1], start])
+    return Grid(plan.shape_zyx, plan.spacing_zyx_mm, origin, shift), motion
+
+
+def _paint_discs(volume: Array, grid: Grid, spine: Spine) -> None:
+    """Fibrous discs of some 90 HU between the bodies, in place."""
+    for upper, lower in zip(spine.vertebrae[1:-1], spine.vertebrae[2:], strict=True):
+        d = upper.dims
+        centre = (
+            upper.frame.to_world([0, 0, 0.5 * d.height])
+            + lower.frame.to_world([0, 0, -0.5 * lower.dims.height])
+        ) / 2
+        frame = Frame(centre, upper.frame.axes)
+        part = ellipsoid(
+            (0, 0, 0), (0.5 * d.width + 0.8, 0.5 * d.depth + 1.0, 0.8 * d.disc_below + 2.5)
+        )
+        box = grid.box(frame.to_world(part.corners()), 2.0)
+        if any(s.stop <= s.start for s in box):
+            continue
+        distance = union(grid, frame, box, [part], frame.coordinates(grid, box), 2.0)
+        cover = np.clip(0.5 - distance / np.float32(grid.edge_mm + 0.6), 0, 1)
+        Painted(box, cover, cover * np.float32(88.0)).onto(volume)
+
+
+def _model(
+    plan: StudyPlan, grid: Grid, spine: Spine, name: str
+) -> tuple[VertebraModel, dict[str, int]]:
+    """One vertebra with its look-alikes; every level has random streams of its own."""
+    i, v, p = SPINE.index(name), spine[name], spine.patient
+    shape_rng = np.random.default_rng([plan.seed, plan.index, STREAMS["anatomy"], i])
+    like_rng = np.random.default_rng([plan.seed, plan.index, STREAMS["lookalike"], i])
+    parts = vertebra_parts(spine, name, shape_rng)
+    likes = draw_lookalikes(v, p, like_rng)
+    material = Material(
+        cortical_hu=p.cortical_hu * float(shape_rng.normal(1, 0.03)),
+        trabecular_hu=p.trabecular_hu * float(shape_rng.normal(1, 0.05)),
+        shell_mm=float(shape_rng.uniform(0.65, 1.0)) if name not in ("C1", "C2") else 1.0,
+        texture_hu=35 + 0.1 * p.trabecular_hu,
+        posterior_hu=140.0,
+        posterior_from_mm=0.5 * v.dims.depth,
+    )
+    return VertebraModel.build(grid, v.frame, parts, likes, material, shape_rng), likes.to_dict()
+
+
+def _bounds(
+    changed: npt.NDArray[np.bool_], box: Slices, reach: tuple[int, int, int], shape: tuple[int, ...]
+) -> Region:
+    """Box of the changed voxels, widened by the point spread, clipped to the volume."""
+    out: list[int] = []
+    for axis in range(3):
+        hit = np.nonzero(changed.any(axis=tuple(a for a in range(3) if a != axis)))[0]
+        lo, hi = int(hit[0]) + int(box[axis].start), int(hit[-1]) + 1 + int(box[axis].start)
+        out += [max(lo - reach[axis], 0), min(hi + reach[axis], int(shape[axis]))]
+    return out[0], out[1], out[2], out[3], out[4], out[5]
+
+
+def _extents(
+    one: Break,
+    shows: npt.NDArray[np.bool_],
+    box: Slices,
+    grid: Grid,
+    pad_mm: npt.NDArray[np.floating],
+) -> tuple[Extent, ...]:
+    """Per slice the padded rectangle around what shows, within the image, in px.
+
+    Readers draw generous boxes: RSNA's median is 89 × 70 px of 512.
+    """
+    out = []
+    _, ny, nx = grid.shape_zyx
+    _, dy, dx = grid.spacing_zyx_mm
+    for k in np.nonzero(shows.any(axis=(1, 2)))[0]:
+        ys, xs = (np.nonzero(shows[k].any(axis=a))[0] for a in (1, 0))
+        x0 = max(xs[0] + box[2].start - pad_mm[0] / dx, 0.0)
+        x1 = min(xs[-1] + 1 + box[2].start + pad_mm[1] / dx, float(nx))
+        y0 = max(ys[0] + box[1].start - pad_mm[2] / dy, 0.0)
+        y1 = min(ys[-1] + 1 + box[1].start + pad_mm[3] / dy, float(ny))
+        out.append((int(k + box[0].start), float(x0), float(y0), float(x1 - x0), float(y1 - y0)))
+    return tuple(out)
+
+
+@dataclass(frozen=True, eq=False)
+class _Broken:
+    painted: Painted
+    fractures: tuple[Fracture, ...]
+
+
+def _break_vertebra(
+    plan: StudyPlan,
+    spine: Spine,
+    model: VertebraModel,
+    whole: Painted,
+    distance: Array,
+    trabecular: Array,
+    name: str,
+    reach: tuple[int, int, int],
+) -> _Broken | None:
+    """Fractures of one level, drawn again until at least one shows in the field of view."""
+    rng = np.random.default_rng([plan.seed, plan.index, STREAMS["fracture"], SPINE.index(name)])
+    v, grid, coordinates = spine[name], model.grid, model.coordinates()
+    for _ in range(ATTEMPTS):
+        breaks = draw_breaks(v, rng, plan.difficulty)
+        pads = np.exp(rng.normal(np.log(6.5), 0.4, (len(breaks), 4)))
+        painted = model.paint(coordinates, distance, trabecular, breaks)
+        changed = (np.abs(painted.hu - whole.hu) > 0) | (painted.cover != whole.cover)
+        found = []
+        for one, pad in zip(breaks, pads, strict=True):
+            shows = one.gap(coordinates, grid.edge_mm) * whole.cover
+            extent = _extents(one, shows > SHOWS * one.visibility.contrast, model.box, grid, pad)
+            if extent:
+                region = _bounds(changed, model.box, reach, grid.shape_zyx)
+                centre = v.frame.to_world(one.sheets[0].point) - grid.origin_xyz_mm
+                vis = one.visibility
+                found.append(
+                    Fracture(
+                        name,
+                        one.kind,
+                        (float(centre[2]), float(centre[1]), float(centre[0])),
+                        vis.width_mm,
+                        vis.contrast,
+                        vis.displacement_mm,
+                        region,
+                        extent,
+                    )
+                )
+        if len(found) == len(breaks):
+            return _Broken(painted, tuple(found))
+    return None
+
+
+def _union_boxes(fractures: tuple[Fracture, ...]) -> tuple[Extent, ...]:
+    """One box per slice: the union over the fractures that show in it."""
+    edges: dict[int, list[float]] = {}
+    for z, x0, y0, width, height in (e for f in fractures for e in f.extent_px):
+        new = [x0, y0, x0 + width, y0 + height]
+        old = edges.get(z, new)
+        edges[z] = [
+            min(old[0], new[0]),
+            min(old[1], new[1]),
+            max(old[2], new[2]),
+            max(old[3], new[3]),
+        ]
+    return tuple((z, e[0], e[1], e[2] - e[0], e[3] - e[1]) for z, e in sorted(edges.items()))
 
 
 def draw_study(plan: StudyPlan, fractures: bool = True) -> DrawnStudy:
@@ -13,33 +203,55 @@ def draw_study(plan: StudyPlan, fractures: bool = True) -> DrawnStudy:
 
     Args:
         plan: what to draw.
-        fractures: False draws the same patient and scan unbroken.
+        fractures: False draws the same patient and scan unbroken; it differs only
+            within ``fracture_regions`` of the broken one.
 
     Returns:
-        HU int16 and mask uint8, both (Z, Y, X) of ``plan.shape_zyx``.
+        HU int16 and mask uint8, both (Z, Y, X) of ``plan.shape_zyx``.  The mask is
+        that of the unbroken bone.
     """
-    nz, ny, nx = plan.shape_zyx
-    dz, dy, dx = plan.spacing_zyx_mm
-    y = (np.arange(ny, dtype=np.float32) - ny / 2)[:, None] * dy
-    x = (np.arange(nx, dtype=np.float32) - nx / 2)[None, :] * dx
-    hu = np.full(plan.shape_zyx, -1000, np.float32)
-    mask = np.zeros(plan.shape_zyx, np.uint8)
-    hu[:, np.hypot(y, x) < 62] = 40
-    found = []
-    top = 30.0
-    body = np.hypot(y - 8, x) < 9
-    for i, level in enumerate(LEVELS):
-        z0, z1 = (int(np.clip((top + 17 * i + o) / dz, 0, nz)) for o in (0, 14))
-        hu[z0:z1, body], mask[z0:z1, body] = 400, i + 1
-        if fractures and plan.broken[i] and z1 > z0:
-            y0, x0, h, w = int(ny * 0.5), int(nx * 0.44), int(8 / dy) + 1, int(16 / dx) + 1
-            hu[z0:z1, y0 : y0 + 2, x0 : x0 + w] = 40
-            extent = tuple((z, float(x0), float(y0), float(w), float(h)) for z in range(z0, z1))
-            region = (z0, z1, y0, y0 + h, x0, x0 + w)
-            centre = ((z0 + z1) / 2 * dz, y0 * dy, (x0 + w / 2) * dx)
-            found.append(Fracture(level, "burst", centre, 2.0, 1.0, 0.0, region, extent))
-    hu += plan.rng("noise").normal(0, 20, plan.shape_zyx).astype(np.float32)
-    boxes = tuple(e for f in found for e in f.extent_px)
-    truth = {"fractures": [f.to_dict() for f in found]}
-    clipped = np.clip(np.round(hu), -1024, 3071).astype(np.int16)
-    return DrawnStudy(clipped, mask, tuple(found), boxes, truth)
+    patient = draw_patient(plan)
+    spine = place_spine(plan, patient)
+    grid, motion = _place_grid(plan, spine)
+    scanner = scan.draw_scanner(plan)
+    texture_rng = plan.rng("texture")
+    habitus = Habitus.draw(texture_rng)
+    volume = np.empty(plan.shape_zyx, dtype=np.float32)
+    mask = np.zeros(plan.shape_zyx, dtype=np.uint8)
+    paint_background(volume, grid, spine, habitus, texture_rng)
+    _paint_discs(volume, grid, spine)
+    dental = draw_dental(spine, texture_rng)
+    paint_unlabelled(volume, grid, spine, dental, texture_rng)
+    reach = scanner.reach_voxels(plan.spacing_zyx_mm)
+    found: list[Fracture] = []
+    likes: dict[str, dict[str, int]] = {}
+    for value, name in enumerate(SPINE, start=1):
+        model, likes[name] = _model(plan, grid, spine, name)
+        if model.empty:
+            continue
+        rng = np.random.default_rng([plan.seed, plan.index, STREAMS["texture"], value])
+        coordinates = model.coordinates()
+        distance = model.distance(coordinates)
+        trabecular = model.trabeculae(coordinates, rng)
+        painted = model.paint(coordinates, distance, trabecular)
+        view = mask[model.box]
+        view[(painted.cover > 0.5) & (view == 0)] = value
+        if fractures and name in LEVELS and plan.broken[LEVELS.index(name)]:
+            broken = _break_vertebra(plan, spine, model, painted, distance, trabecular, name, reach)
+            if broken is not None:
+                painted, found = broken.painted, found + list(broken.fractures)
+        painted.onto(volume)
+    scan.point_spread(volume, scanner, plan.spacing_zyx_mm)
+    streak_rng = plan.rng("streak")
+    scan.add_noise(volume, grid, scanner, Levels(grid, spine).level, plan.rng("noise"), streak_rng)
+    scan.add_dental_streaks(volume, grid, scanner, dental, streak_rng)
+    drawn = tuple(found)
+    truth = {
+        "patient": patient.to_dict(),
+        "scanner": scanner.to_dict(),
+        "motion": motion,
+        "fillings": len(dental.fillings_xyz_mm),
+        "lookalikes": {k: v for k, v in likes.items() if k in LEVELS},
+        "fractures": [f.to_dict() for f in drawn],
+    }
+    return DrawnStudy(scan.to_int16(volume), mask, drawn, _union_boxes(drawn), truth)
