@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from cspine_lib.errors import CspineError
 from cspine_lib.runs import atomic_path, atomic_write_text
 
 Item = TypeVar("Item")
@@ -58,6 +59,9 @@ def for_each(
         function: picklable (a function of a module, or a ``functools.partial`` of one).
         workers: 1 runs in this process.
         progress: show a bar named ``what``.
+
+    Raises:
+        CspineError: a process was killed; and whatever ``function`` raises.
     """
     from tqdm import tqdm
 
@@ -76,12 +80,20 @@ def _results(
     if workers <= 1:
         yield from map(function, items)
         return
+    from concurrent.futures.process import BrokenProcessPool
+
     from joblib import Parallel, delayed, parallel_config
 
     # Processes do the parallel work; a second layer of threads would only fight them.
     with parallel_config(backend="loky", inner_max_num_threads=1):
         parallel = Parallel(n_jobs=workers, return_as="generator")
-        yield from parallel(delayed(function)(item) for item in items)
+        try:
+            yield from parallel(delayed(function)(item) for item in items)
+        except BrokenProcessPool as error:
+            raise CspineError(
+                "a worker process was killed, perhaps for want of memory: run the same again "
+                "with fewer workers; what is finished is kept"
+            ) from error
 
 
 def usable_cores() -> int:
