@@ -116,12 +116,11 @@ def _tell_missing(
     missing = int((counts - 1).sum())
     if missing:
         after = stack.headers[first + int(np.argmax(counts > 1))].name
+        what = f"a slice is missing after {after}"
+        if missing > 1:
+            what = f"{missing} slices are missing, the first one after {after}"
         issues.append(
-            warning(
-                "missing_slices",
-                f"{missing} slices are missing (the first one after {after}); they are filled by "
-                "linear interpolation between their neighbours",
-            )
+            warning("missing_slices", f"{what}; filled by interpolation between its neighbours")
         )
 
 

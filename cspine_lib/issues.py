@@ -55,8 +55,8 @@ def error(code: str, message: str, file: str = "") -> Issue:
     return Issue("error", code, message, file)
 
 
-def gathered(issues: Sequence[Issue], limit: int = 5) -> list[Issue]:
-    """The same fault in many files becomes one issue that counts them."""
+def gathered(issues: Sequence[Issue], limit: int = 5, what: str = "files") -> list[Issue]:
+    """The same fault in more than ``limit`` files (or studies) becomes one issue that counts."""
     counts = Counter((i.severity, i.code) for i in issues if i.file)
     out: list[Issue] = []
     told = set()
@@ -66,6 +66,6 @@ def gathered(issues: Sequence[Issue], limit: int = 5) -> list[Issue]:
             out.append(issue)
         elif kind not in told:
             told.add(kind)
-            more = f"{issue.message} (so {counts[kind]} files, this is the first)"
+            more = f"{issue.message} ({counts[kind]} {what}, this is the first)"
             out.append(Issue(issue.severity, issue.code, more, issue.file))
     return out

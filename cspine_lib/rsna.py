@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -85,24 +84,25 @@ def numeric(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> pd.Dat
     return out
 
 
-@dataclass(frozen=True)
-class Names:
-    """What the folder is called in tables and records."""
+def data_set_name(root: Path) -> str:
+    """What the folder is called in tables and records; a phantom says version and seed.
 
-    name: str
-    is_phantom: bool
-
-
-def _names(root: Path) -> Names:
+    Raises:
+        CspineError: no data set, or a damaged ``phantom.json``.
+    """
+    if not (root / TRAIN_CSV).is_file():
+        raise CspineError(
+            f"{root} is no data set: there is no {TRAIN_CSV} in it; "
+            "data/README.md says how to put one in place"
+        )
     path = root / PHANTOM_JSON
     if not path.exists():
-        return Names("RSNA 2022", False)
+        return "RSNA 2022"
     try:
         request = json.loads(path.read_text(encoding="utf-8"))["request"]
-        version, seed = str(request["version"])[:32], int(request["seed"])
+        return f"phantom v{str(request['version'])[:32]}, seed {int(request['seed'])}"
     except (OSError, ValueError, KeyError, TypeError):
         raise CspineError(f"{path} is damaged; make the phantom again") from None
-    return Names(f"phantom v{version}, seed {seed}", True)
 
 
 class RsnaDataset:
@@ -122,13 +122,8 @@ class RsnaDataset:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        if not (self.root / TRAIN_CSV).is_file():
-            raise CspineError(
-                f"{self.root} is no data set: there is no {TRAIN_CSV} in it; "
-                "data/README.md says how to put one in place"
-            )
-        names = _names(self.root)
-        self.name, self.is_phantom = names.name, names.is_phantom
+        self.name = data_set_name(self.root)
+        self.is_phantom = (self.root / PHANTOM_JSON).exists()
         self.train = self._read_train()
         self.boxes = self._read_boxes()
         test = self.root / TEST_CSV

@@ -1,0 +1,232 @@
+"""What a data set holds and what is wrong with it: the work of ``cspine check``.
+
+An *error* makes data unusable or a label wrong.  A *warning* is an oddity that the
+reader copes with, as real files have them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cspine_lib.anatomy import (
+    MASK_VALUE,
+    SEGMENTATIONS,
+    TEST_CSV,
+    TRAIN_CSV,
+)
+from cspine_lib.dicom import Geometry, Series, read_geometry, read_series
+from cspine_lib.errors import CspineError
+from cspine_lib.facts import facts
+from cspine_lib.index import StudyFolder, study_folders, study_row
+from cspine_lib.inventory import what_is_there
+from cspine_lib.issues import Issue, error, gathered, warning
+from cspine_lib.masks import read_mask
+from cspine_lib.rsna import data_set_name
+from cspine_lib.tables import Tables, read_tables
+
+MAX_FILES_DECODED = 100_000
+"""Larger sets are checked by their headers, unless pixels are asked for."""
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What ``check_dataset`` found.
+
+    Args:
+        name: name of the data set.
+        table: what is there, columns ``what`` and ``value``.
+        studies: one row per study folder, see ``index.build_index``.
+        issues: errors first.
+    """
+
+    name: str
+    table: pd.DataFrame
+    studies: pd.DataFrame
+    issues: list[Issue] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no error (there may be warnings)."""
+        return not any(i.severity == "error" for i in self.issues)
+
+    def text(self) -> str:
+        """Table and issues as plain text."""
+        width = max(len(what) for what in self.table["what"])
+        lines = [self.name, ""]
+        pairs = zip(self.table["what"], self.table["value"], strict=True)
+        lines += [f"  {what:<{width}}  {value}" for what, value in pairs]
+        lines += ["", *map(str, self.issues)] if self.issues else []
+        count = Counter(i.severity for i in self.issues)
+        lines += ["", f"{count['error']} errors, {count['warning']} warnings"]
+        return "\n".join(lines)
+
+
+def check_dataset(
+    path: str | Path, workers: int = 1, progress: bool = False, pixels: bool | None = None
+) -> CheckReport:
+    """Look at every table, study, mask and box of a data set.
+
+    Args:
+        path: data set in RSNA's layout.
+        workers: processes; 1 starts none.
+        progress: show a bar.
+        pixels: decode every slice too; by default only where that is a matter of minutes.
+
+    Raises:
+        CspineError: ``path`` is no data set at all.
+    """
+    root = Path(path)
+    name = data_set_name(root)
+    tables = read_tables(root)
+    folders = study_folders(root)
+    if pixels is None:
+        pixels = sum(f.files for f in folders) <= MAX_FILES_DECODED
+    issues = [*tables.issues, *_match(tables, folders), *_stray_masks(root, folders)]
+    rows = []
+    jobs = [(root, f, tables.boxes_of(f.uid), pixels) for f in folders]
+    for row, found in _run(jobs, workers, progress):
+        rows.append(row)
+        issues += found
+    studies = pd.DataFrame(rows)
+    if name.startswith("RSNA"):
+        issues += _known_bad(folders)
+    issues = sorted(gathered(issues, what="times"), key=lambda i: i.severity)
+    return CheckReport(name, what_is_there(tables, studies), studies, issues)
+
+
+def _run(
+    jobs: Sequence[tuple[Any, ...]], workers: int, progress: bool
+) -> Iterator[tuple[dict[str, Any], list[Issue]]]:
+    from tqdm import tqdm
+
+    if workers <= 1 or len(jobs) < 2:
+        results: Iterator[Any] = (check_study(*job) for job in jobs)
+    else:
+        from joblib import Parallel, delayed
+
+        results = Parallel(n_jobs=workers, return_as="generator")(
+            delayed(check_study)(*job) for job in jobs
+        )
+    return iter(tqdm(results, total=len(jobs), desc="checking", unit="study", disable=not progress))
+
+
+def check_study(
+    root: Path, folder: StudyFolder, boxes: pd.DataFrame, pixels: bool
+) -> tuple[dict[str, Any], list[Issue]]:
+    """Index row and issues of one study: its files, its mask, its boxes."""
+    found: Geometry | Series
+    try:
+        found = read_series(folder.path) if pixels else read_geometry(folder.path)
+    except CspineError as problem:
+        row = study_row(folder, None, str(problem)) | {"mask": None}
+        return row, [error("unreadable_study", str(problem), folder.uid)]
+    row = study_row(folder, found, "")
+    issues = [
+        Issue(i.severity, i.code, f"{i.file}: {i.message}" if i.file else i.message, folder.uid)
+        for i in found.issues
+    ]
+    if row["feet_first"]:
+        issues.append(warning("feet_first", "file numbers run from feet to head", folder.uid))
+    if row["numbers_skipped"]:
+        message = f"{row['numbers_skipped']} numbers are missing among the files' names"
+        issues.append(warning("numbers_skipped", message, folder.uid))
+    levels, mask_issues = _check_mask(root, folder.uid, found)
+    row["mask"] = levels
+    return row, issues + mask_issues + _check_boxes(folder, boxes, found)
+
+
+def _grid(found: Geometry | Series) -> tuple[tuple[int, int, int], Any]:
+    if isinstance(found, Series):
+        return found.volume.shape_zyx, found.volume.affine_mm
+    return found.shape_zyx, found.affine_mm
+
+
+def _check_mask(root: Path, uid: str, found: Geometry | Series) -> tuple[str | None, list[Issue]]:
+    """Levels in the mask (None: no mask), and what is wrong with it."""
+    paths = [root / SEGMENTATIONS / f"{uid}{end}" for end in (".nii", ".nii.gz")]
+    path = next((p for p in paths if p.is_file()), None)
+    if path is None:
+        return None, []
+    try:
+        values = np.unique(read_mask(path, *_grid(found)))
+    except CspineError as problem:
+        return "", [error("bad_mask", str(problem), uid)]
+    levels = [level for level, value in MASK_VALUE.items() if value in values]
+    if levels:
+        return " ".join(levels), []
+    return "", [warning("no_cervical_level", "its mask has no voxel of C1–C7", uid)]
+
+
+def _check_boxes(folder: StudyFolder, boxes: pd.DataFrame, found: Geometry | Series) -> list[Issue]:
+    issues = []
+    (_, height, width), _ = _grid(found)
+    if found.in_plane.transpose:
+        height, width = width, height
+    for x, y, w, h, number in boxes.to_numpy().tolist():
+        where = f"box in slice {number:.0f}"
+        if not w > 0 or not h > 0 or x < 0 or y < 0 or x + w > width or y + h > height:
+            message = (
+                f"{where} ({x:g}, {y:g}, {w:g} × {h:g}) leaves the image of {width} × {height}"
+            )
+            issues.append(error("box_outside", message, folder.uid))
+        if number in found.slice_of_number:
+            continue
+        if number in folder.numbers:
+            message = f"{where} lies on a file that could not be used"
+            issues.append(warning("box_on_bad_slice", message, folder.uid))
+        else:
+            issues.append(error("box_without_slice", f"{where}: no such file", folder.uid))
+    return issues
+
+
+def _match(tables: Tables, folders: Sequence[StudyFolder]) -> list[Issue]:
+    """Rows without folder and folders without row."""
+    there = {part: {f.uid for f in folders if f.part == part} for part in ("train", "test")}
+    issues = [
+        error("study_without_folder", f"in {TRAIN_CSV}, but its images are not there", uid)
+        for uid in tables.train_ids
+        if uid not in there["train"]
+    ]
+    issues += [
+        warning("test_study_without_folder", f"in {TEST_CSV}, but its images are not there", uid)
+        for uid in tables.test_ids
+        if uid not in there["test"] and uid not in there["train"]
+    ]
+    for part, known, name in (
+        ("train", tables.train_ids, TRAIN_CSV),
+        ("test", tables.test_ids, TEST_CSV),
+    ):
+        strays = sorted(there[part] - set(known))
+        issues += [
+            warning("folder_without_row", f"its images are there, but no row in {name}", uid)
+            for uid in strays
+        ]
+    return issues
+
+
+def _stray_masks(root: Path, folders: Sequence[StudyFolder]) -> list[Issue]:
+    place = root / SEGMENTATIONS
+    known = {f.uid for f in folders}
+    names = sorted(p.name for p in place.iterdir()) if place.is_dir() else []
+    return [
+        warning("mask_without_study", "a mask without images", name)
+        for name in names
+        if name.endswith((".nii", ".nii.gz")) and name.split(".nii")[0] not in known
+    ]
+
+
+def _known_bad(folders: Sequence[StudyFolder]) -> list[Issue]:
+    """Studies of RSNA's set that its solvers found unusable."""
+    known = facts("pixels")["known_bad"]
+    return [
+        warning("known_bad", known[number], f.uid)
+        for f in folders
+        if (number := f.uid.rsplit(".", 1)[-1]) in known
+    ]
