@@ -11,17 +11,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
 import typer
 
-from cspine_lib.anatomy import LEVELS, STUDY_COLUMN, TARGETS
+from cspine_lib.anatomy import LEVELS
 from cspine_lib.config import DEFAULT_SEED, Profile
 from cspine_lib.errors import CspineError
-from cspine_lib.metrics import best_constants, loss_ci, macro_auroc_ci
+from cspine_lib.metrics import Interval
 from cspine_lib.phantom.tables import TEST_TRUTH_CSV
 from cspine_lib.runs import atomic_write_text, read_json
+from cspine_lib.scoring import score_submission
 
 METHOD = "crop_bilstm"
 PICTURES = 6
@@ -53,7 +51,7 @@ def run_demo(profile: Profile, out: Path, *, progress: bool = True) -> dict[str,
     typer.echo(f"3/3 predict: {len(dataset.test_ids)} held-out studies, from their DICOM files")
     predictions = out / "predictions"
     predict_folder(out, dataset.root, predictions, overviews=PICTURES, progress=progress)
-    result = _result(predictions / "predictions.csv", dataset.root / TEST_TRUTH_CSV)
+    result = _result(predictions / "submission.csv", dataset.root / TEST_TRUTH_CSV)
     result |= {"data": record.data, "weights": record.weights, "method": METHOD}
     result["masked_studies"] = len(dataset.masked_ids)
     result["seconds"] = _seconds(out, time.perf_counter() - start)
@@ -62,40 +60,28 @@ def run_demo(profile: Profile, out: Path, *, progress: bool = True) -> dict[str,
     return result
 
 
-def _result(predictions: Path, truth: Path) -> dict[str, Any]:
-    """Loss of the predictions beside that of the best constant on the same studies."""
-    y, p = _aligned(truth, predictions)
-    constant = best_constants(y)
-    loss, base = loss_ci(y, p), loss_ci(y, constant)
-    difference = loss_ci(y, p, minus=constant)
-    auroc = macro_auroc_ci(y[:, 1:], p[:, 1:])
+def _result(submission: Path, truth: Path) -> dict[str, Any]:
+    """Loss of the submission beside that of the best constant on the same studies."""
+    score = score_submission(submission, truth)
+    loss, base = score.loss["per_exam"], score.constant["per_exam"]
+    difference, auroc = score.difference["per_exam"], score.level_auroc
     return {
         "loss": round(loss.value, 4),
-        "loss_ci95": _rounded(loss.low, loss.high),
+        "loss_ci95": _rounded(loss),
         "constant_loss": round(base.value, 4),
-        "constant_loss_ci95": _rounded(base.low, base.high),
+        "constant_loss_ci95": _rounded(base),
         "difference": round(difference.value, 4),
-        "difference_ci95": _rounded(difference.low, difference.high),
+        "difference_ci95": _rounded(difference),
         "level_auroc": round(auroc.value, 4),
-        "level_auroc_ci95": _rounded(auroc.low, auroc.high),
-        "n_studies": len(y),
-        "broken_levels": int(y[:, 1:].sum()),
+        "level_auroc_ci95": _rounded(auroc),
+        "n_studies": score.n_studies,
+        "broken_levels": sum(score.targets[level].positives for level in LEVELS),
         "normalisation": "per_exam",
     }
 
 
-def _aligned(
-    truth: Path, predictions: Path
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Labels and probabilities (N, 8) of the same studies in the same order."""
-    y = pd.read_csv(truth, dtype={STUDY_COLUMN: str}).set_index(STUDY_COLUMN)
-    p = pd.read_csv(predictions, dtype={STUDY_COLUMN: str}).set_index(STUDY_COLUMN)
-    columns = list(TARGETS)
-    return y[columns].to_numpy(float), p.loc[y.index, columns].to_numpy(float)
-
-
-def _rounded(low: float, high: float) -> list[float]:
-    return [round(low, 4), round(high, 4)]
+def _rounded(interval: Interval) -> list[float]:
+    return [round(interval.low, 4), round(interval.high, 4)]
 
 
 def _seconds(out: Path, now: float) -> float:

@@ -42,6 +42,7 @@ def window_limits(name: str = "bone") -> tuple[float, float]:
 def set_style() -> None:
     """Make matplotlib's defaults those of this course (call once per notebook)."""
     import matplotlib as mpl
+    from cycler import cycler
 
     mpl.rcParams.update(
         {
@@ -51,7 +52,7 @@ def set_style() -> None:
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.edgecolor": INK,
-            "axes.prop_cycle": mpl.cycler(color=list(LEVEL_COLOUR.values())),
+            "axes.prop_cycle": cycler(color=list(LEVEL_COLOUR.values())),
             "image.cmap": "gray",
             "legend.frameon": False,
         }

@@ -20,7 +20,7 @@ from cspine_lib.augment import SliceTransform, to_float
 from cspine_lib.batches import set_seed
 from cspine_lib.cache import VolumeCache
 from cspine_lib.config import Profile, Weights, device_name
-from cspine_lib.datasets import SliceDataset
+from cspine_lib.datasets import InferenceSliceDataset, SliceDataset
 from cspine_lib.engine import FitSettings, fit, load_weights
 from cspine_lib.errors import CspineError
 from cspine_lib.jobs import save_json
@@ -170,21 +170,11 @@ def locate_volume(
     """Levels of a study that none of the models has seen."""
     stack, z_index = low_stack(volume, profile.localiser_px, profile.localiser_pitch_mm)
     side = max(volume.shape_zyx[1:])
-    return _locate(models, stack, z_index, side, volume.spacing_zyx_mm, recipe.ordered)
-
-
-def _locate(
-    models: Sequence[LevelLocaliser],
-    stack: npt.NDArray[np.uint8],
-    z_index: npt.NDArray[np.int64],
-    side_px: int,
-    spacing_zyx_mm: tuple[float, float, float],
-    ordered: bool,
-) -> dict[str, LevelBox]:
-    step = neighbour_step(z_index, spacing_zyx_mm[0])
-    images = stack_25d(stack, np.arange(len(stack)), step)
+    images = stack_25d(
+        stack, np.arange(len(stack)), neighbour_step(z_index, volume.spacing_zyx_mm[0])
+    )
     prob, box = slice_predictions(models, images)
-    return decode_levels(prob, box * side_px, z_index, spacing_zyx_mm, ordered=ordered)
+    return decode_levels(prob, box * side, z_index, volume.spacing_zyx_mm, ordered=recipe.ordered)
 
 
 def locate_training_studies(
@@ -217,14 +207,13 @@ def _locate_cached(
     profile: Profile,
 ) -> dict[str, LevelBox]:
     """Levels of a cached study, looked at in the pitch that new studies are looked at."""
-    stack, z_index = cache.slices(uid), cache.z_index(uid)
-    between_mm = float(z_index[1] - z_index[0]) * cache.spacing_zyx_mm(uid)[0]
-    step = max(1, int(profile.localiser_pitch_mm / between_mm + 1e-6))
-    return _locate(
-        [model],
-        np.asarray(stack[::step]),
-        z_index[::step],
-        cache.side_px(uid),
+    looked_at = InferenceSliceDataset(cache, [uid], profile.localiser_pitch_mm)
+    images = np.stack([image.numpy() for image, _ in looked_at])
+    prob, box = slice_predictions([model], images)
+    return decode_levels(
+        prob,
+        box * cache.side_px(uid),
+        looked_at.z_index[uid],
         cache.spacing_zyx_mm(uid),
-        recipe.ordered,
+        ordered=recipe.ordered,
     )

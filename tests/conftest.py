@@ -38,3 +38,18 @@ def ci_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
         workers=2 if alone else 1,
         progress=False,
     )
+
+
+@pytest.fixture(scope="session")
+def ci_run(ci_phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained ``crop_bilstm`` on the shared phantom; made by whichever worker comes first."""
+    from filelock import FileLock
+
+    from cspine_lib.methods import train_method
+    from cspine_lib.rsna import open_dataset
+
+    folder = ci_phantom.parent / "ci-run"
+    with FileLock(folder.with_suffix(".lock")):
+        profile = config.get_profile("ci")
+        train_method("crop_bilstm", open_dataset(ci_phantom), profile, folder, progress=False)
+    return folder
