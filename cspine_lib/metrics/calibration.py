@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from cspine_lib.errors import CspineError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -43,6 +47,8 @@ def reliability_table(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = 10) -> pd.
         One row per group, low to high: ``n``, ``predicted`` (mean), ``observed``
         (rate), and ``low``, ``high``, Wilson's 95% interval of the rate.
     """
+    import pandas as pd
+
     labels, probability = _flat(y, p)
     if bins < 1:
         raise CspineError(f"bins must be at least 1, got {bins}")
