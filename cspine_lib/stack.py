@@ -192,17 +192,14 @@ def _groups(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
 
 
 def _together(a: SliceHeader, b: SliceHeader) -> bool:
-    same = (a.series_uid, a.rows, a.columns, a.kernel) == (
-        b.series_uid,
-        b.rows,
-        b.columns,
-        b.kernel,
-    )
+    # Plain numbers: this runs once per file, and numpy's calls would cost more than the parser.
+    if (a.series_uid, a.rows, a.columns, a.kernel) != (b.series_uid, b.rows, b.columns, b.kernel):
+        return False
     assert a.spacing_yx_mm is not None and b.spacing_yx_mm is not None
-    return (
-        same
-        and np.allclose(a.spacing_yx_mm, b.spacing_yx_mm, rtol=SAME_SPACING, atol=0)
-        and bool(np.abs(_axes(a) - _axes(b)).max() < SAME_DIRECTION)
+    spacings = zip(a.spacing_yx_mm, b.spacing_yx_mm, strict=True)
+    turns = zip(a.orientation or AXIAL, b.orientation or AXIAL, strict=True)
+    return all(abs(p - q) <= SAME_SPACING * p for p, q in spacings) and all(
+        abs(p - q) < SAME_DIRECTION for p, q in turns
     )
 
 
