@@ -129,8 +129,8 @@ def _doubled_parts(record: RunRecord) -> list[Leak]:
 
 def _unaccounted(record: RunRecord) -> list[Leak]:
     """Scored studies that no part lists as test: of them the record proves nothing."""
-    if record.scores and not record.scored:
-        message = "the record has scores but no list of the studies that they were computed on"
+    if "loss" in record.scores and not record.scored:
+        message = "the record has a loss but no list of the studies that it was computed on"
         return [Leak("unaccounted", "", "", (), message)]
     predicted = {study for part in record.parts for study in part.test}
     studies = tuple(study for study in record.scored if study not in predicted)

@@ -13,9 +13,9 @@ import platform
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -111,6 +111,23 @@ class RunRecord:
             if part.name == name:
                 return part
         raise CspineError(f"no part {name!r} in the record; it has {[p.name for p in self.parts]}")
+
+    def with_scores(
+        self, studies: Sequence[str], scores: Mapping[str, Any], part: str
+    ) -> RunRecord:
+        """A copy that says: ``part`` predicted these studies, with these scores.
+
+        Args:
+            studies: what was scored; they become the part's test list and ``scored``.
+            scores: usually ``scoring.Score.to_dict()``; added to the scores there are.
+            part: name of the last part of the chain that predicted them.
+
+        Raises:
+            CspineError: no such part.
+        """
+        last = replace(self.part(part), test=list(studies))
+        parts = [last if p.name == part else p for p in self.parts]
+        return replace(self, parts=parts, scored=list(studies), scores={**self.scores, **scores})
 
     def write(self, path: str | Path) -> Path:
         """Write the record as JSON, whole or not at all."""
@@ -236,8 +253,3 @@ def atomic_write_bytes(path: str | Path, content: bytes) -> Path:
 def atomic_write_text(path: str | Path, text: str) -> Path:
     """Write UTF-8 text whole or not at all; makes its folder."""
     return atomic_write_bytes(path, text.encode("utf-8"))
-
-
-def record_fields() -> tuple[str, ...]:
-    """Names of a record's fields, in file order."""
-    return tuple(f.name for f in fields(RunRecord))

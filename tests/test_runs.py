@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cspine_lib.errors import CspineError
+from cspine_lib.leakage import check_leakage
 from cspine_lib.runs import (
     SCHEMA,
     Part,
@@ -64,6 +65,20 @@ def test_a_record_says_what_it_ran_on() -> None:
     record = _record()
     assert record.environment == found
     assert record.created.endswith("+00:00")
+
+
+def test_scores_come_with_the_studies_that_they_are_of() -> None:
+    record = _record()
+    scored = record.with_scores(["d", "e"], {"loss": 0.5, "n_studies": 2}, "stage1/fold0")
+    assert scored.scored == scored.part("stage1/fold0").test == ["d", "e"]
+    assert scored.scores == {"loss": 0.5, "n_studies": 2}
+    assert scored.created == record.created
+    assert record.scored == ["c"]
+    assert check_leakage(scored.with_scores(["c", "d"], {}, "stage2/fold0")) == []
+    leaky = scored.with_scores(["b"], {}, "stage1/fold0")
+    assert [leak.code for leak in check_leakage(leaky)] == ["stopped_on_test"]
+    with pytest.raises(CspineError, match="no part"):
+        record.with_scores(["d"], {}, "stage3")
 
 
 @pytest.mark.parametrize(
