@@ -62,7 +62,7 @@ def texture(shape: tuple[int, ...], grid: Grid, rng: np.random.Generator) -> Arr
     """Trabecular texture of unit standard deviation."""
     noise = rng.standard_normal(shape, dtype=np.float32)
     sigma = [TEXTURE_MM / s for s in grid.spacing_zyx_mm]
-    if max(sigma) > 0.3:
+    if max(sigma) > 0.5:
         noise = ndimage.gaussian_filter(noise, sigma, truncate=2.0)
         noise /= np.float32(max(float(noise.std()), 1e-6))
     return noise
@@ -176,9 +176,11 @@ class VertebraModel:
             if pressed is not None:
                 extra = pressed if extra is None else extra + pressed
         if warped is not coordinates:
-            distance = self.distance(warped, pad_mm=6.0)
+            # Where nothing moves the distance stays what it was, to the last bit.
+            moved = np.logical_or.reduce([a != b for a, b in zip(warped, coordinates, strict=True)])
+            distance = np.where(moved, self.distance(warped, pad_mm=6.0), distance)
         cover, hu = shade(distance, trabecular, self.material, edge, extra)
-        missing, rim = self.lookalikes.lucency(coordinates, edge)
+        missing, rim = self.lookalikes.lucency(self.grid, self.frame, self.box, coordinates)
         hu += rim * cover
         # Vessels and marrow fill channels.
         hu += cover * missing * np.float32(30.0) - hu * missing

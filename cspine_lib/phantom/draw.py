@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from cspine_lib.anatomy import LEVELS
+from cspine_lib.errors import CspineError
 from cspine_lib.phantom import scanner as scan
 from cspine_lib.phantom.bones import Material, Painted, VertebraModel
-from cspine_lib.phantom.fractures import Break
+from cspine_lib.phantom.fractures import Break, Coordinates
 from cspine_lib.phantom.head import draw_dental, paint_unlabelled
 from cspine_lib.phantom.kinds import draw_breaks
 from cspine_lib.phantom.lookalikes import draw_lookalikes
@@ -23,10 +25,11 @@ from cspine_lib.phantom.vertebra import vertebra_parts
 
 Extent = tuple[int, float, float, float, float]
 Region = tuple[int, int, int, int, int, int]
+Floats = npt.NDArray[np.floating]
 
-SHOWS: Final = 0.12
-"""A slice shows a fracture if the gap takes this share of a voxel of bone, times contrast."""
-ATTEMPTS: Final = 12
+SHOWS: Final = 0.35
+"""A voxel shows a fracture if its gap there is this share of the gap's largest."""
+ATTEMPTS: Final = 40
 """How often a fracture is drawn anew when none of it lies in the field of view."""
 
 
@@ -60,7 +63,7 @@ def _place_grid(plan: StudyPlan, spine: Spine) -> tuple[Grid, dict[str, Any]]:
 
 def _paint_discs(volume: Array, grid: Grid, spine: Spine) -> None:
     """Fibrous discs of some 90 HU between the bodies, in place."""
-    for upper, lower in zip(spine.vertebrae[1:-1], spine.vertebrae[2:], strict=True):
+    for upper, lower in pairwise(spine.vertebrae[1:]):
         d = upper.dims
         centre = (
             upper.frame.to_world([0, 0, 0.5 * d.height])
@@ -111,11 +114,10 @@ def _bounds(
 
 
 def _extents(
-    one: Break,
     shows: npt.NDArray[np.bool_],
     box: Slices,
     grid: Grid,
-    pad_mm: npt.NDArray[np.floating],
+    pad_mm: Floats,
 ) -> tuple[Extent, ...]:
     """Per slice the padded rectangle around what shows, within the image, in px.
 
@@ -135,52 +137,81 @@ def _extents(
 
 
 @dataclass(frozen=True, eq=False)
-class _Broken:
-    painted: Painted
-    fractures: tuple[Fracture, ...]
+class _Level:
+    """One vertebra, drawn whole: what breaking it needs."""
+
+    name: str
+    model: VertebraModel
+    coordinates: Coordinates
+    distance: Array
+    trabecular: Array
+    whole: Painted
+    lookalikes: dict[str, int]
 
 
-def _break_vertebra(
-    plan: StudyPlan,
-    spine: Spine,
-    model: VertebraModel,
-    whole: Painted,
-    distance: Array,
-    trabecular: Array,
-    name: str,
-    reach: tuple[int, int, int],
-) -> _Broken | None:
-    """Fractures of one level, drawn again until at least one shows in the field of view."""
-    rng = np.random.default_rng([plan.seed, plan.index, STREAMS["fracture"], SPINE.index(name)])
-    v, grid, coordinates = spine[name], model.grid, model.coordinates()
+def _draw_level(plan: StudyPlan, grid: Grid, spine: Spine, name: str) -> _Level | None:
+    """One unbroken vertebra, or None when it is out of view."""
+    model, likes = _model(plan, grid, spine, name)
+    if model.empty:
+        return None
+    rng = np.random.default_rng([plan.seed, plan.index, STREAMS["texture"], SPINE.index(name)])
+    coordinates = model.coordinates()
+    distance = model.distance(coordinates)
+    trabecular = model.trabeculae(coordinates, rng)
+    whole = model.paint(coordinates, distance, trabecular)
+    return _Level(name, model, coordinates, distance, trabecular, whole, likes)
+
+
+def _record(
+    plan: StudyPlan, spine: Spine, level: _Level, one: Break, region: Region, pad: Floats
+) -> Fracture | None:
+    """What is told about a fracture; None when none of it is in the field of view."""
+    grid = level.model.grid
+    shows = one.gap(level.coordinates, grid.edge_mm) * level.whole.cover
+    most = float(shows.max())
+    if most < 0.02 * one.visibility.contrast:
+        return None
+    extent = _extents(shows > SHOWS * most, level.model.box, grid, pad)
+    at = spine[level.name].frame.to_world(one.sheets[0].point) - grid.origin_xyz_mm
+    centre = (float(at[2]), float(at[1]), float(at[0]))
+    seen = one.visibility
+    return Fracture(
+        level.name,
+        one.kind,
+        centre,
+        seen.width_mm,
+        seen.contrast,
+        seen.displacement_mm,
+        region,
+        extent,
+    )
+
+
+def _break_level(
+    plan: StudyPlan, spine: Spine, level: _Level, reach: tuple[int, int, int]
+) -> tuple[Painted, tuple[Fracture, ...]]:
+    """Fractures of one level, drawn again until one shows in the field of view."""
+    index = SPINE.index(level.name)
+    rng = np.random.default_rng([plan.seed, plan.index, STREAMS["fracture"], index])
     for _ in range(ATTEMPTS):
-        breaks = draw_breaks(v, rng, plan.difficulty)
+        breaks = draw_breaks(spine[level.name], rng, plan.difficulty)
         pads = np.exp(rng.normal(np.log(6.5), 0.4, (len(breaks), 4)))
-        painted = model.paint(coordinates, distance, trabecular, breaks)
-        changed = (np.abs(painted.hu - whole.hu) > 0) | (painted.cover != whole.cover)
-        found = []
-        for one, pad in zip(breaks, pads, strict=True):
-            shows = one.gap(coordinates, grid.edge_mm) * whole.cover
-            extent = _extents(one, shows > SHOWS * one.visibility.contrast, model.box, grid, pad)
-            if extent:
-                region = _bounds(changed, model.box, reach, grid.shape_zyx)
-                centre = v.frame.to_world(one.sheets[0].point) - grid.origin_xyz_mm
-                vis = one.visibility
-                found.append(
-                    Fracture(
-                        name,
-                        one.kind,
-                        (float(centre[2]), float(centre[1]), float(centre[0])),
-                        vis.width_mm,
-                        vis.contrast,
-                        vis.displacement_mm,
-                        region,
-                        extent,
-                    )
-                )
-        if len(found) == len(breaks):
-            return _Broken(painted, tuple(found))
-    return None
+        painted = level.model.paint(level.coordinates, level.distance, level.trabecular, breaks)
+        changed = (painted.hu != level.whole.hu) | (painted.cover != level.whole.cover)
+        if not changed.any():
+            continue
+        region = _bounds(changed, level.model.box, reach, plan.shape_zyx)
+        records = [
+            _record(plan, spine, level, one, region, pad)
+            for one, pad in zip(breaks, pads, strict=True)
+        ]
+        found = tuple(r for r in records if r is not None)
+        if found:
+            return painted, found
+    raise CspineError(
+        f"study {plan.index}: {level.name} is to be broken but lies outside the field of view; "
+        "give the plan more slices or leave that level whole"
+    )
 
 
 def _union_boxes(fractures: tuple[Fracture, ...]) -> tuple[Extent, ...]:
@@ -198,6 +229,36 @@ def _union_boxes(fractures: tuple[Fracture, ...]) -> tuple[Extent, ...]:
     return tuple((z, e[0], e[1], e[2] - e[0], e[3] - e[1]) for z, e in sorted(edges.items()))
 
 
+def _draw_spine(
+    plan: StudyPlan,
+    grid: Grid,
+    spine: Spine,
+    volume: Array,
+    reach: tuple[int, int, int],
+    fractures: bool,
+) -> tuple[npt.NDArray[np.uint8], list[Fracture], dict[str, dict[str, int]]]:
+    """All vertebrae in view, in place; returns mask, fractures and look-alikes."""
+    mask = np.zeros(plan.shape_zyx, dtype=np.uint8)
+    found: list[Fracture] = []
+    likes = {}
+    for value, name in enumerate(SPINE, start=1):
+        level = None
+        if spine[name].frame.centre_xyz_mm[2] - 45 < grid.axis_mm(0)[-1]:
+            level = _draw_level(plan, grid, spine, name)
+        broken = name in LEVELS and plan.broken[LEVELS.index(name)]
+        if level is None:
+            continue
+        likes[name] = level.lookalikes
+        view = mask[level.model.box]
+        view[(level.whole.cover > 0.5) & (view == 0)] = value
+        painted = level.whole
+        if fractures and broken:
+            painted, new = _break_level(plan, spine, level, reach)
+            found += new
+        painted.onto(volume)
+    return mask, found, likes
+
+
 def draw_study(plan: StudyPlan, fractures: bool = True) -> DrawnStudy:
     """Draw one study.
 
@@ -209,49 +270,32 @@ def draw_study(plan: StudyPlan, fractures: bool = True) -> DrawnStudy:
     Returns:
         HU int16 and mask uint8, both (Z, Y, X) of ``plan.shape_zyx``.  The mask is
         that of the unbroken bone.
+
+    Raises:
+        CspineError: a broken level lies outside the field of view.
     """
-    patient = draw_patient(plan)
-    spine = place_spine(plan, patient)
+    spine = place_spine(plan, draw_patient(plan))
     grid, motion = _place_grid(plan, spine)
     scanner = scan.draw_scanner(plan)
-    texture_rng = plan.rng("texture")
-    habitus = Habitus.draw(texture_rng)
+    tissue, streak = plan.rng("texture"), plan.rng("streak")
     volume = np.empty(plan.shape_zyx, dtype=np.float32)
-    mask = np.zeros(plan.shape_zyx, dtype=np.uint8)
-    paint_background(volume, grid, spine, habitus, texture_rng)
+    paint_background(volume, grid, spine, Habitus.draw(tissue), tissue)
     _paint_discs(volume, grid, spine)
-    dental = draw_dental(spine, texture_rng)
-    paint_unlabelled(volume, grid, spine, dental, texture_rng)
+    dental = draw_dental(spine, tissue)
+    paint_unlabelled(volume, grid, spine, dental, tissue)
     reach = scanner.reach_voxels(plan.spacing_zyx_mm)
-    found: list[Fracture] = []
-    likes: dict[str, dict[str, int]] = {}
-    for value, name in enumerate(SPINE, start=1):
-        model, likes[name] = _model(plan, grid, spine, name)
-        if model.empty:
-            continue
-        rng = np.random.default_rng([plan.seed, plan.index, STREAMS["texture"], value])
-        coordinates = model.coordinates()
-        distance = model.distance(coordinates)
-        trabecular = model.trabeculae(coordinates, rng)
-        painted = model.paint(coordinates, distance, trabecular)
-        view = mask[model.box]
-        view[(painted.cover > 0.5) & (view == 0)] = value
-        if fractures and name in LEVELS and plan.broken[LEVELS.index(name)]:
-            broken = _break_vertebra(plan, spine, model, painted, distance, trabecular, name, reach)
-            if broken is not None:
-                painted, found = broken.painted, found + list(broken.fractures)
-        painted.onto(volume)
+    mask, found, likes = _draw_spine(plan, grid, spine, volume, reach, fractures)
     scan.point_spread(volume, scanner, plan.spacing_zyx_mm)
-    streak_rng = plan.rng("streak")
-    scan.add_noise(volume, grid, scanner, Levels(grid, spine).level, plan.rng("noise"), streak_rng)
-    scan.add_dental_streaks(volume, grid, scanner, dental, streak_rng)
-    drawn = tuple(found)
+    levels = Levels(grid, spine).level
+    scan.add_noise(volume, grid, scanner, levels, plan.rng("noise"), streak)
+    scan.add_dental_streaks(volume, grid, scanner, dental, streak)
     truth = {
-        "patient": patient.to_dict(),
+        "patient": spine.patient.to_dict(),
         "scanner": scanner.to_dict(),
         "motion": motion,
         "fillings": len(dental.fillings_xyz_mm),
         "lookalikes": {k: v for k, v in likes.items() if k in LEVELS},
-        "fractures": [f.to_dict() for f in drawn],
+        "fractures": [f.to_dict() for f in found],
     }
+    drawn = tuple(found)
     return DrawnStudy(scan.to_int16(volume), mask, drawn, _union_boxes(drawn), truth)

@@ -159,11 +159,8 @@ class Break:
             return None
         sheet = self.sheets[0]
         s = sheet.signed_mm(*coordinates)
-        return (
-            np.clip(1.6 - np.abs(s) * 0.6, 0, 1)
-            * sheet.within(*coordinates)
-            * np.float32(self.impaction_hu)
-        )
+        near = np.clip(np.float32(1.6) - np.abs(s) * np.float32(0.6), 0, 1)
+        return near * sheet.within(*coordinates) * np.float32(self.impaction_hu)
 
 
 def combined_gap(breaks: Sequence[Break], coordinates: Coordinates, edge_mm: float) -> Array:

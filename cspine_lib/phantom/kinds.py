@@ -22,14 +22,57 @@ Builder = Callable[[Vertebra, float, np.random.Generator, float], Shape]
 # Relative frequency of the main fracture of a level.
 KINDS: Final[dict[str, dict[str, float]]] = {
     "C1": {"jefferson": 0.3, "anterior_arch": 0.2, "posterior_arch": 0.35, "lateral_mass": 0.15},
-    "C2": {"dens_2": 0.38, "dens_3": 0.24, "hangman": 0.2, "teardrop": 0.1, "transverse": 0.08},
-    "C3": {"burst": 0.08, "compression": 0.12, "teardrop": 0.15, "facet": 0.25, "lamina": 0.2, "transverse": 0.2},
-    "C4": {"burst": 0.1, "compression": 0.12, "teardrop": 0.13, "facet": 0.25, "lamina": 0.2, "transverse": 0.2},
-    "C5": {"burst": 0.15, "compression": 0.15, "teardrop": 0.15, "facet": 0.2, "lamina": 0.2, "transverse": 0.15},
-    "C6": {"burst": 0.1, "compression": 0.14, "teardrop": 0.08, "facet": 0.22, "lamina": 0.16, "transverse": 0.14, "spinous": 0.16},
-    "C7": {"burst": 0.07, "compression": 0.12, "teardrop": 0.05, "facet": 0.14, "lamina": 0.12, "transverse": 0.24, "spinous": 0.26},
-}  # fmt: skip
-COMPANIONS: Final = {"C1": ("posterior_arch",), "C2": ("transverse", "hangman")}
+    "C2": {
+        "dens_2": 0.38,
+        "dens_3": 0.24,
+        "hangman": 0.2,
+        "teardrop": 0.1,
+        "transverse_process": 0.08,
+    },
+    "C3": {
+        "burst": 0.08,
+        "compression": 0.12,
+        "teardrop": 0.15,
+        "facet": 0.25,
+        "lamina": 0.2,
+        "transverse_process": 0.2,
+    },
+    "C4": {
+        "burst": 0.1,
+        "compression": 0.12,
+        "teardrop": 0.13,
+        "facet": 0.25,
+        "lamina": 0.2,
+        "transverse_process": 0.2,
+    },
+    "C5": {
+        "burst": 0.15,
+        "compression": 0.15,
+        "teardrop": 0.15,
+        "facet": 0.2,
+        "lamina": 0.2,
+        "transverse_process": 0.15,
+    },
+    "C6": {
+        "burst": 0.1,
+        "compression": 0.14,
+        "teardrop": 0.08,
+        "facet": 0.22,
+        "lamina": 0.16,
+        "transverse_process": 0.14,
+        "spinous_process": 0.16,
+    },
+    "C7": {
+        "burst": 0.07,
+        "compression": 0.12,
+        "teardrop": 0.05,
+        "facet": 0.14,
+        "lamina": 0.12,
+        "transverse_process": 0.24,
+        "spinous_process": 0.26,
+    },
+}
+COMPANIONS: Final = {"C1": ("posterior_arch",), "C2": ("transverse_process", "hangman")}
 """What a second fracture of the same level can be; below C2 any posterior element."""
 COMPANION_SHARE: Final = 0.3
 
@@ -76,7 +119,7 @@ def _anterior_arch(v: Vertebra, s: float, rng: np.random.Generator, reach: float
 
 
 def _jefferson(v: Vertebra, s: float, rng: np.random.Generator, reach: float) -> Shape:
-    front, moves = _anterior_arch(v, s, rng, reach)
+    front, _ = _anterior_arch(v, s, rng, reach)
     rear, _ = _posterior_arch(v, s, rng, reach)
     k = v.dims.height / 19.0
     return front + rear, [Move(0, s, (s, 0.0, 0.1), (s * 18.0 * k, 0.0, 0.0), 24.0)]
@@ -102,7 +145,7 @@ def _dens_3(v: Vertebra, s: float, rng: np.random.Generator, reach: float) -> Sh
 
 
 def _hangman(v: Vertebra, s: float, rng: np.random.Generator, reach: float) -> Shape:
-    out, back = v.pillar_uv
+    out, _ = v.pillar_uv
     sheets = []
     for side in (s, -s):
         point = (side * (out - 3.5), 0.5 * v.dims.depth + rng.uniform(-0.5, 3.5), -1.0)
@@ -183,8 +226,8 @@ BUILDERS: Final[dict[str, Builder]] = {
     "teardrop": _teardrop,
     "facet": _facet,
     "lamina": _lamina,
-    "transverse": _transverse,
-    "spinous": _spinous,
+    "transverse_process": _transverse,
+    "spinous_process": _spinous,
 }
 
 
@@ -202,7 +245,9 @@ def draw_breaks(v: Vertebra, rng: np.random.Generator, difficulty: float) -> lis
     weights = np.array(list(table.values()))
     kind = str(rng.choice(list(table), p=weights / weights.sum()))
     out = [make_break(v, kind, rng, draw_visibility(rng, difficulty))]
-    others = [k for k in COMPANIONS.get(v.name, ("facet", "lamina", "transverse")) if k != kind]
+    others = [
+        k for k in COMPANIONS.get(v.name, ("facet", "lamina", "transverse_process")) if k != kind
+    ]
     if rng.random() < COMPANION_SHARE and others and kind != "jefferson":
         second = str(rng.choice(others))
         out.append(make_break(v, second, rng, draw_visibility(rng, difficulty)))

@@ -7,13 +7,26 @@ osteophytes are rounded and have a cortex of their own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from cspine_lib.phantom.fractures import Coordinates, Sheet
-from cspine_lib.phantom.sdf import Array, Part, capsule, coverage, ellipsoid
+from cspine_lib.phantom.sdf import (
+    Array,
+    Frame,
+    Grid,
+    Part,
+    Slices,
+    capsule,
+    coverage,
+    ellipsoid,
+    sub_box,
+)
 from cspine_lib.phantom.spine import Patient, Vertebra
+
+WALL_MM: Final = 0.9
+"""Thickness of the denser wall of a channel."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +63,17 @@ class Lookalikes:
         """Counts for the truth file."""
         return {k: len(v) for k, v in self.__dict__.items()}
 
-    def lucency(self, coordinates: Coordinates, edge_mm: float) -> tuple[Array, Array]:
-        """Share of bone missing, and HU added by the walls, per voxel."""
+    def lucency(
+        self, grid: Grid, frame: Frame, box: Slices, coordinates: Coordinates
+    ) -> tuple[Array, Array]:
+        """Share of bone missing, and HU added by the walls, per voxel of ``box``."""
+        edge_mm = grid.edge_mm
         keep, rim = np.ones_like(coordinates[0]), np.zeros_like(coordinates[0])
         for channel in self.channels:
-            d = channel.part.distance(*coordinates)
-            keep *= 1 - coverage(d, edge_mm) * np.float32(channel.contrast)
-            rim += coverage(d - np.float32(0.9), edge_mm) * np.float32(channel.rim_hu)
+            own = sub_box(grid, frame, channel.part, box, WALL_MM + 1.5)
+            d = channel.part.distance(*(c[own] for c in coordinates))
+            keep[own] *= 1 - coverage(d, edge_mm) * np.float32(channel.contrast)
+            rim[own] += coverage(d - np.float32(WALL_MM), edge_mm) * np.float32(channel.rim_hu)
         for groove in self.grooves:
             share = groove.sheet.gap(coordinates, groove.width_mm, edge_mm)
             keep *= 1 - share * np.float32(groove.contrast)
@@ -109,10 +126,10 @@ def _channels(v: Vertebra, rng: np.random.Generator) -> list[Channel]:
         s = 1.0 if rng.random() < 0.5 else -1.0
         if rng.random() < 0.5 and v.name != "C1":
             start = np.array([rng.uniform(-0.7, 0.7) * a, -b - 1, rng.normal(0, 1.5)])
-            stop = start + (rng.normal(0, 2.5), rng.uniform(4, 9), rng.normal(0, 2))
+            stop = start + np.array([rng.normal(0, 2.5), rng.uniform(4, 9), rng.normal(0, 2)])
         else:
             start = np.array([s * (out + rng.normal(0, 2)), back + 7, rng.normal(1, 2)])
-            stop = start + (rng.normal(0, 3), -rng.uniform(5, 10), rng.normal(0, 2))
+            stop = start + np.array([rng.normal(0, 3), -rng.uniform(5, 10), rng.normal(0, 2)])
         found.append(Channel(capsule(start, stop, r, 0.7 * r), rng.uniform(0.5, 1.0), 120.0))
     return found
 

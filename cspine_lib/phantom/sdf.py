@@ -227,6 +227,16 @@ def bone_box(grid: Grid, frame: Frame, parts: Sequence[Part], pad_mm: float) -> 
     return grid.box(frame.to_world(corners), pad_mm)
 
 
+def sub_box(grid: Grid, frame: Frame, part: Part, box: Slices, pad_mm: float) -> Slices:
+    """The voxels of ``box`` near a part, counted from the corner of ``box``; may be empty."""
+    inner = grid.box(frame.to_world(part.corners()), pad_mm)
+    z, y, x = (
+        slice(max(i.start, b.start) - b.start, max(min(i.stop, b.stop) - b.start, 0))
+        for i, b in zip(inner, box, strict=True)
+    )
+    return z, y, x
+
+
 def union(
     grid: Grid,
     frame: Frame,
@@ -242,11 +252,7 @@ def union(
     """
     out = np.full(coordinates[0].shape, FAR_MM, dtype=np.float32)
     for part in parts:
-        inner = grid.box(frame.to_world(part.corners()), pad_mm)
-        own = tuple(
-            slice(max(i.start, b.start) - b.start, max(min(i.stop, b.stop) - b.start, 0))
-            for i, b in zip(inner, box, strict=True)
-        )
+        own = sub_box(grid, frame, part, box, pad_mm)
         if any(s.stop <= s.start for s in own):
             continue
         d = part.distance(*(c[own] for c in coordinates))

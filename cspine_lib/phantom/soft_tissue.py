@@ -1,11 +1,4 @@
-"""Skin, fat, muscles, vessels, airway, cord, lungs and the table, slice by slice.
-
-Each organ is a stack of ellipses: a table gives centre and half axes at certain
-levels (1 = C1 … 7 = C7, 8 = T1 …; 0 and below is the head), interpolated along
-the spine, in mm from the middle of the body.  HU are usual ones of CT without
-contrast: fat −100, muscle 50–60, blood 40–50, cord 40, cerebrospinal fluid 10,
-thyroid 100–120, brain 35, lung −850.  Places are drawn after CT.
-"""
+"""Skin, fat, muscles, vessels, airway, cord, brain, lungs and the table, slice by slice."""
 
 from __future__ import annotations
 
@@ -15,62 +8,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from cspine_lib.phantom.organs import AIRWAY, LUNG, MUSCLES, OUTLINE, THROAT, Organ
 from cspine_lib.phantom.sdf import Array, Grid, Point
 from cspine_lib.phantom.spine import Spine
 
 FAT_HU: Final = -100.0
 SLAB: Final = 12
 """Slices painted together."""
-
-
-@dataclass(frozen=True)
-class Organ:
-    """A stack of ellipses: rows of (level, centre x, centre y, half axis x, half axis y)."""
-
-    hu: float
-    rows: tuple[tuple[float, float, float, float, float], ...]
-    mirrored: bool = True
-
-
-MUSCLES: Final = (
-    Organ(56, ((1.3, 11, 24, 8, 7), (2, 12, 30, 11, 9), (5, 13, 33, 11, 10), (8, 15, 36, 13, 12), (12, 18, 36, 16, 14))),
-    Organ(54, ((0.3, 20, 40, 16, 6), (2, 16, 43, 15, 7), (5, 17, 46, 15, 6), (9, 20, 51, 16, 7))),
-    Organ(55, ((0.4, 24, 22, 10, 6), (2.2, 20, 20, 9, 6), (2.5, 20, 20, 0.1, 0.1))),
-    Organ(55, ((1.5, 34, 12, 6, 7), (3, 35, 17, 7, 9), (6, 36, 22, 8, 9), (8, 42, 30, 9, 10))),
-    Organ(52, ((1, 26, 58, 18, 3), (4, 26, 57, 22, 4), (6, 36, 52, 30, 6), (7.5, 52, 46, 45, 8), (10, 60, 52, 60, 9))),
-    Organ(57, ((0.5, 53, 8, 7, 12), (3, 47, -6, 6, 15), (5, 38, -22, 7, 13), (7, 28, -36, 9, 8), (8.6, 20, -44, 8, 5))),
-    Organ(56, ((3.2, 24, 0, 4, 5), (5, 26, 1, 7, 8), (7, 31, 2, 9, 11), (8.5, 38, 2, 8, 9), (9, 40, 2, 0.1, 0.1))),
-    Organ(58, ((0.6, 6, -14, 5, 3), (3, 8, -11.5, 6.5, 3.5), (6, 9, -12, 6, 3.5), (9, 9, -14, 5, 2.5), (9.5, 9, -14, 0.1, 0.1))),
-    Organ(60, ((-2, 50, -34, 6, 15), (1.8, 51, -36, 7, 15), (2.6, 48, -38, 0.1, 0.1))),
-    Organ(58, ((-1.5, 34, -28, 8, 12), (1.2, 35, -30, 8, 12), (2.4, 36, -34, 0.1, 0.1))),
-    Organ(55, ((7.0, 84, 10, 0.1, 0.1), (7.8, 98, 8, 40, 30), (10, 105, 6, 55, 55))),
-)  # fmt: skip
-THROAT: Final = (
-    Organ(15, ((-0.5, 55, -12, 7, 12), (1, 53, -13, 9, 15), (2.3, 49, -18, 6, 9), (2.6, 48, -18, 0.1, 0.1))),
-    Organ(50, ((-2, 0, -28, 17, 9), (1, 0, -25, 18, 10), (4, 0, -26, 19, 11), (5.5, 0, -28, 16, 14), (6.3, 0, -30, 13, 13)), False),
-    Organ(52, ((0, 0, -58, 20, 20), (1.5, 0, -58, 24, 24), (3, 0, -56, 22, 18), (4, 0, -52, 14, 8), (4.4, 0, -52, 0.1, 0.1)), False),
-    Organ(42, ((2.4, 30, -42, 0.1, 0.1), (2.8, 30, -44, 9, 12), (3.7, 28, -44, 8, 10), (4.1, 28, -44, 0.1, 0.1))),
-    Organ(108, ((5.8, 17, -28, 0.1, 0.1), (6.3, 17, -29, 6, 11), (7.4, 15, -30, 7, 10), (8.0, 13, -32, 0.1, 0.1))),
-    Organ(46, ((-1, 24, -14, 2.8, 2.8), (2.5, 24, -16, 3, 3), (3.8, 25, -20, 4.2, 4), (6, 23, -21, 3.6, 3.6), (9, 19, -28, 4, 4), (13, 15, -32, 5, 5))),
-    Organ(44, ((-1, 29, -8, 4, 4), (3, 30, -14, 5, 5.5), (6, 30, -22, 6, 5.5), (9, 26, -34, 7, 5.5))),
-    Organ(40, ((6.2, 4, -19, 7, 4), (9, 5, -21, 8, 4.5), (14, 2, -24, 8, 6)), False),
-)  # fmt: skip
-AIRWAY: Final = Organ(
-    -1000,
-    ((-3, 0, -46, 15, 22), (-1, 0, -40, 13, 12), (0.5, 0, -28, 11, 6), (2, 0, -27, 9, 4.5), (3, 0, -28, 12, 6), (4, 0, -31, 13, 7), (4.8, 0, -33, 7, 8), (5.4, 0, -35, 2.4, 9), (6, 0, -33, 7, 9), (7, 0, -34, 8.5, 9), (9, 0, -40, 9, 8.5), (13, 0, -36, 9, 8)),
-    False,
-)  # fmt: skip
-LUNG: Final = Organ(
-    -850,
-    ((8.0, 38, -8, 0.1, 0.1), (8.8, 38, -10, 18, 20), (10, 46, -14, 33, 38), (13, 60, -30, 46, 62)),
-)
-
-# Half width, reach to the front and to the back of the skin.
-OUTLINE: Final = (
-    (-3, 76, 104, 98), (-1, 75, 103, 90), (1, 70, 98, 75), (2, 66, 92, 68), (3, 62, 80, 65),
-    (4, 60, 66, 65), (5, 60, 60, 67), (6, 64, 58, 70), (7, 84, 62, 75), (8, 125, 76, 82),
-    (9, 165, 90, 88), (11, 195, 105, 95),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,7 +73,7 @@ class Stack:
         return out
 
     def paint(self, volume: Array, grid: Grid, slab: slice, first: int = 0) -> None:
-        """Lay the organ over the slices of a slab, in place; ``volume`` begins at slice ``first``."""
+        """Lay the organ over a slab, in place; ``volume`` begins at slice ``first``."""
         keep = np.minimum(self.rx[slab], self.ry[slab]) > 0.3
         if not keep.any():
             return

@@ -8,6 +8,7 @@ the arches.  Axes: x to the patient's left, y to the back, z to the feet.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -204,7 +205,7 @@ def place_spine(plan: StudyPlan, patient: Patient) -> Spine:
     centres = {"C2": np.zeros(3)}
     size = patient.size
     centres["C1"] = axes["C2"] @ np.array([0.0, -2.2 * size, -19.2 * size])
-    for upper, lower in zip(SPINE[1:-1], SPINE[2:], strict=True):
+    for upper, lower in pairwise(SPINE[1:]):
         half = 0.5 * (dims[upper].height + dims[upper].disc_below)
         rest = 0.5 * (dims[lower].height + dims[upper].disc_below)
         step = axes[upper][:, 2] * half + axes[lower][:, 2] * rest

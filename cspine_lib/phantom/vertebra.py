@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from cspine_lib.phantom.sdf import Array, Part, capsule, ellipsoid, round_box, rotation, tube
+from cspine_lib.phantom.sdf import Array, Part, capsule, ellipsoid, rotation, round_box, tube
 from cspine_lib.phantom.spine import SPINE, Spine, Vertebra
 
 FACET_GAP_MM: Final = 1.4
@@ -100,7 +100,7 @@ def _plate(a: npt.ArrayLike, b: npt.ArrayLike, thick: float, tall: float, drop: 
     up -= along * (up @ along)
     up /= np.linalg.norm(up)
     axes = np.stack([along, up, np.cross(along, up)], axis=1)
-    half = (0.5 * np.linalg.norm(q - p) + 0.5, tall, thick)
+    half = (0.5 * float(np.linalg.norm(q - p)) + 0.5, tall, thick)
     return round_box((p + q) / 2, half, min(thick, tall) * 0.95, axes)
 
 
@@ -205,7 +205,7 @@ def _axis(v: Vertebra, joints: dict[str, Joint], rng: np.random.Generator) -> li
     """C2: dens, shoulders with the upper facets, thick laminae, large bifid spinous process."""
     d = v.dims
     b, h, k = 0.5 * d.depth, 0.5 * d.height, d.height / 19.0
-    out, back = v.pillar_uv
+    _, back = v.pillar_uv
     dens = tube(
         [(0, -2.0, -h + 5), (0, -1.8, -h - 1), (0, -2.2, -h - 8 * k), (0, -2.0, -h - 12 * k)],
         [6.2 * k, 5.0 * k, 5.3 * k, 4.2 * k],
