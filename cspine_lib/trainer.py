@@ -158,6 +158,7 @@ class Run:
         with make_bar(self.batches.n_used, label, shown) as bar:
             entry = {"epoch": epoch + 1, "train_loss": self._steps(epoch, bar)}
             trained = time.perf_counter() - started
+            self._share_statistics()
             entry |= self._judge()
         entry["lr"] = self.optimizer.param_groups[-1]["lr"]
         entry["seconds"] = time.perf_counter() - started
@@ -212,6 +213,19 @@ class Run:
                 f"the loss became {loss} in epoch {epoch + 1}: look for NaN in the data or lower "
                 f"the learning rate (now {self.task.settings.lr:g})"
             )
+
+    def _share_statistics(self) -> None:
+        """Under several processes: the first one's batch norm statistics for all.
+
+        Each has seen other samples; what is judged and what is stored must be one net.
+        """
+        if self.accelerator.num_processes == 1:
+            return
+        from accelerate.utils import broadcast
+
+        for model in (self.task.model, *([self.ema.model] if self.ema else [])):
+            for buffer in model.buffers():
+                buffer.copy_(broadcast(buffer))
 
     def _judge(self) -> dict[str, float]:
         """Numbers of the validation set, if there is one."""
