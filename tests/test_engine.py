@@ -285,6 +285,41 @@ def test_two_that_want_the_same_training_share_it(unbroken, tmp_path):
     assert weights_of(tmp_path) == weights_of(unbroken[0])
 
 
+def test_precision_may_change_within_a_process(unbroken, tmp_path):
+    """bf16 on CPU: slow, but the same road as on CUDA.  Then 32 bit again, to the same bytes."""
+    result = train(tmp_path / "half", replace(SETTINGS, precision="bf16"))
+    assert result.precision == "bf16"
+    assert result.best_score == pytest.approx(unbroken[1].best_score, rel=0.05)
+    assert weights_of(tmp_path / "half") != weights_of(unbroken[0])
+    with pytest.raises(StopError):
+        train(
+            tmp_path / "cut",
+            replace(SETTINGS, precision="bf16"),
+            batch_transform=stop_at(1, 4),
+        )
+    train(tmp_path / "cut", replace(SETTINGS, precision="bf16"))
+    assert weights_of(tmp_path / "cut") == weights_of(tmp_path / "half")
+    train(tmp_path / "full")
+    assert weights_of(tmp_path / "full") == weights_of(unbroken[0])
+
+
+def test_fit_gives_the_network_back_unwrapped(tmp_path):
+    model = tiny_net()
+    before = model.forward.__func__
+    settings = replace(PLAIN, epochs=1, precision="bf16")
+    fit(
+        model,
+        blobs(16, 1),
+        loss=bce,
+        settings=settings,
+        out_dir=tmp_path,
+        collate=TensorBatches.collate,
+        progress=False,
+    )
+    assert model.forward.__func__ is before
+    assert predict_blobs(model, precision="bf16").dtype == np.float32
+
+
 # --- refusals
 
 
