@@ -187,6 +187,13 @@ def _record(
     )
 
 
+def _out_of_view(plan: StudyPlan, name: str) -> CspineError:
+    return CspineError(
+        f"study {plan.index}: {name} is to be broken but lies outside the field of view; "
+        "give the plan more slices or leave that level whole"
+    )
+
+
 def _break_level(
     plan: StudyPlan, spine: Spine, level: _Level, reach: tuple[int, int, int]
 ) -> tuple[Painted, tuple[Fracture, ...]]:
@@ -208,10 +215,7 @@ def _break_level(
         found = tuple(r for r in records if r is not None)
         if found:
             return painted, found
-    raise CspineError(
-        f"study {plan.index}: {level.name} is to be broken but lies outside the field of view; "
-        "give the plan more slices or leave that level whole"
-    )
+    raise _out_of_view(plan, level.name)
 
 
 def _union_boxes(fractures: tuple[Fracture, ...]) -> tuple[Extent, ...]:
@@ -247,6 +251,8 @@ def _draw_spine(
             level = _draw_level(plan, grid, spine, name)
         broken = name in LEVELS and plan.broken[LEVELS.index(name)]
         if level is None:
+            if broken:
+                raise _out_of_view(plan, name)
             continue
         likes[name] = level.lookalikes
         view = mask[level.model.box]

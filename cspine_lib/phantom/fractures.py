@@ -40,22 +40,22 @@ class Visibility:
 def draw_visibility(rng: np.random.Generator, difficulty: float) -> Visibility:
     """One draw of a fracture's visibility.
 
-    ``hidden`` is logistic-normal: its median runs from 0.05 at difficulty 0 over
-    0.38 at 0.5 to 0.88 at 1, with a wide spread at every value, so that a set
+    ``hidden`` is logistic-normal: its median runs from 0.03 at difficulty 0 over
+    0.32 at 0.5 to 0.89 at 1, with a wide spread at every value, so that a set
     always mixes plain and hidden fractures.  Widths run from 2 mm (plain) to
     0.3 mm, below any voxel.  For equal random numbers every property falls as
     the difficulty grows.
     """
     z = rng.standard_normal()
     first, second = rng.random(2)
-    hidden = 1 / (1 + math.exp(-(5.0 * difficulty - 3.0 + 1.25 * z)))
+    hidden = 1 / (1 + math.exp(-(5.7 * difficulty - 3.6 + 1.3 * z)))
     plain = 1 - hidden
-    moved = first < 0.85 * plain
+    moved = first < 0.9 * plain
     return Visibility(
-        width_mm=0.3 + 1.7 * plain,
-        contrast=1 - 0.7 * hidden,
-        displacement_mm=(0.5 + 3.0 * second * plain) * plain if moved else 0.0,
-        reach=1 - 0.4 * hidden,
+        width_mm=0.3 + 1.7 * plain**0.7,
+        contrast=1 - 0.6 * hidden**1.5,
+        displacement_mm=(0.8 + 2.7 * second) * plain if moved else 0.0,
+        reach=1.05 - 0.35 * hidden,
         hidden=hidden,
     )
 

@@ -9,6 +9,7 @@ elements, the spinous process mostly at C6 and C7.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -74,6 +75,8 @@ KINDS: Final[dict[str, dict[str, float]]] = {
 }
 COMPANIONS: Final = {"C1": ("posterior_arch",), "C2": ("transverse_process", "hangman")}
 """What a second fracture of the same level can be; below C2 any posterior element."""
+PRESSED: Final = ("compression", "burst")
+"""Kinds in which bone is driven into bone: some height is always lost."""
 COMPANION_SHARE: Final = 0.3
 
 
@@ -235,7 +238,13 @@ def make_break(v: Vertebra, kind: str, rng: np.random.Generator, visibility: Vis
     """One fracture of a kind in a vertebra."""
     side = 1.0 if rng.random() < 0.5 else -1.0
     sheets, moves = BUILDERS[kind](v, side, rng, visibility.reach)
-    pressed = 160.0 * (1 - visibility.hidden) if kind in ("compression", "burst") else 0.0
+    pressed = 0.0
+    if kind in PRESSED:
+        plain = 1 - visibility.hidden
+        pressed = 160.0 * plain
+        visibility = replace(
+            visibility, displacement_mm=max(visibility.displacement_mm, 2.2 * plain)
+        )
     return Break(kind, tuple(sheets), tuple(moves), visibility, pressed)
 
 

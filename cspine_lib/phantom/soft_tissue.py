@@ -13,6 +13,8 @@ from cspine_lib.phantom.sdf import Array, Grid, Point
 from cspine_lib.phantom.spine import Spine
 
 FAT_HU: Final = -100.0
+MUSCLE_FILL: Final = 1.13
+"""Muscles press against each other: how much wider than in the table."""
 SLAB: Final = 12
 """Slices painted together."""
 
@@ -33,7 +35,7 @@ class Habitus:
         return cls(
             fat_mm=fat,
             girth=float(0.93 + 0.008 * fat + rng.normal(0, 0.02)),
-            fat_planes=float(rng.uniform(-70, -10)),
+            fat_planes=float(rng.uniform(-45, 15)),
             table_gap_mm=float(rng.uniform(2, 16)),
         )
 
@@ -105,11 +107,13 @@ class Stack:
         view += f * (np.float32(self.hu) - view)
 
 
-def _stacks(organ: Organ, levels: Levels, rng: np.random.Generator, scale: float) -> list[Stack]:
+def _stacks(
+    organ: Organ, levels: Levels, rng: np.random.Generator, scale: float, fill: float
+) -> list[Stack]:
     rows = np.array(organ.rows)
     out = []
     for side in (-1.0, 1.0) if organ.mirrored else (1.0,):
-        grow = scale * (1 + 0.05 * np.clip(rng.standard_normal(2), -2, 2))
+        grow = fill * scale * (1 + 0.05 * np.clip(rng.standard_normal(2), -2, 2))
         nudge = rng.normal(0, 0.6, 2)
         x, y, rx, ry = (levels.table(rows[:, 0], rows[:, i]) for i in (1, 2, 3, 4))
         inside = (levels.level >= rows[0, 0]) & (
@@ -176,7 +180,8 @@ def paint_background(
     deep = _outline(levels, girth, 2.0 + habitus.fat_mm, 0.0)
     layers: list[Stack] = []
     for organ in (*MUSCLES, *THROAT, AIRWAY, LUNG):
-        layers += _stacks(organ, levels, rng, spine.patient.size)
+        fill = MUSCLE_FILL if organ in MUSCLES else 1.0
+        layers += _stacks(organ, levels, rng, spine.patient.size, fill)
     layers += [*_brain(spine, levels, grid), *_canal(spine, levels)]
     volume[:] = -1000
     _paint_table(volume, grid, float((skin[0].y + skin[0].ry).max()) + habitus.table_gap_mm)
