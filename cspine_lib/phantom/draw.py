@@ -13,19 +13,16 @@ from cspine_lib.anatomy import LEVELS
 from cspine_lib.errors import CspineError
 from cspine_lib.phantom import scanner as scan
 from cspine_lib.phantom.bones import Material, Painted, VertebraModel
+from cspine_lib.phantom.boxes import Floats, Region, changed_region, slice_extents, union_boxes
 from cspine_lib.phantom.fractures import Break, Coordinates
 from cspine_lib.phantom.head import draw_dental, paint_unlabelled
 from cspine_lib.phantom.kinds import draw_breaks
 from cspine_lib.phantom.lookalikes import draw_lookalikes
 from cspine_lib.phantom.plan import STREAMS, DrawnStudy, Fracture, StudyPlan
-from cspine_lib.phantom.sdf import Array, Frame, Grid, Slices, ellipsoid, union
+from cspine_lib.phantom.sdf import Array, Frame, Grid, ellipsoid, union
 from cspine_lib.phantom.soft_tissue import Habitus, Levels, paint_background
 from cspine_lib.phantom.spine import SPINE, Spine, draw_patient, place_spine
 from cspine_lib.phantom.vertebra import vertebra_parts
-
-Extent = tuple[int, float, float, float, float]
-Region = tuple[int, int, int, int, int, int]
-Floats = npt.NDArray[np.floating]
 
 SHOWS: Final = 0.35
 """A voxel shows a fracture if its gap there is this share of the gap's largest."""
@@ -101,41 +98,6 @@ def _model(
     return VertebraModel.build(grid, v.frame, parts, likes, material, shape_rng), likes.to_dict()
 
 
-def _bounds(
-    changed: npt.NDArray[np.bool_], box: Slices, reach: tuple[int, int, int], shape: tuple[int, ...]
-) -> Region:
-    """Box of the changed voxels, widened by the point spread, clipped to the volume."""
-    out: list[int] = []
-    for axis in range(3):
-        hit = np.nonzero(changed.any(axis=tuple(a for a in range(3) if a != axis)))[0]
-        lo, hi = int(hit[0]) + int(box[axis].start), int(hit[-1]) + 1 + int(box[axis].start)
-        out += [max(lo - reach[axis], 0), min(hi + reach[axis], int(shape[axis]))]
-    return out[0], out[1], out[2], out[3], out[4], out[5]
-
-
-def _extents(
-    shows: npt.NDArray[np.bool_],
-    box: Slices,
-    grid: Grid,
-    pad_mm: Floats,
-) -> tuple[Extent, ...]:
-    """Per slice the padded rectangle around what shows, within the image, in px.
-
-    Readers draw generous boxes: RSNA's median is 89 × 70 px of 512.
-    """
-    out = []
-    _, ny, nx = grid.shape_zyx
-    _, dy, dx = grid.spacing_zyx_mm
-    for k in np.nonzero(shows.any(axis=(1, 2)))[0]:
-        ys, xs = (np.nonzero(shows[k].any(axis=a))[0] for a in (1, 0))
-        x0 = max(xs[0] + box[2].start - pad_mm[0] / dx, 0.0)
-        x1 = min(xs[-1] + 1 + box[2].start + pad_mm[1] / dx, float(nx))
-        y0 = max(ys[0] + box[1].start - pad_mm[2] / dy, 0.0)
-        y1 = min(ys[-1] + 1 + box[1].start + pad_mm[3] / dy, float(ny))
-        out.append((int(k + box[0].start), float(x0), float(y0), float(x1 - x0), float(y1 - y0)))
-    return tuple(out)
-
-
 @dataclass(frozen=True, eq=False)
 class _Level:
     """One vertebra, drawn whole: what breaking it needs."""
@@ -171,7 +133,7 @@ def _record(
     most = float(shows.max())
     if most < 0.02 * one.visibility.contrast:
         return None
-    extent = _extents(shows > SHOWS * most, level.model.box, grid, pad)
+    extent = slice_extents(shows > SHOWS * most, level.model.box, grid, pad)
     at = spine[level.name].frame.to_world(one.sheets[0].point) - grid.origin_xyz_mm
     centre = (float(at[2]), float(at[1]), float(at[0]))
     seen = one.visibility
@@ -207,7 +169,7 @@ def _break_level(
         changed = (painted.hu != level.whole.hu) | (painted.cover != level.whole.cover)
         if not changed.any():
             continue
-        region = _bounds(changed, level.model.box, reach, plan.shape_zyx)
+        region = changed_region(changed, level.model.box, reach, plan.shape_zyx)
         records = [
             _record(plan, spine, level, one, region, pad)
             for one, pad in zip(breaks, pads, strict=True)
@@ -216,21 +178,6 @@ def _break_level(
         if found:
             return painted, found
     raise _out_of_view(plan, level.name)
-
-
-def _union_boxes(fractures: tuple[Fracture, ...]) -> tuple[Extent, ...]:
-    """One box per slice: the union over the fractures that show in it."""
-    edges: dict[int, list[float]] = {}
-    for z, x0, y0, width, height in (e for f in fractures for e in f.extent_px):
-        new = [x0, y0, x0 + width, y0 + height]
-        old = edges.get(z, new)
-        edges[z] = [
-            min(old[0], new[0]),
-            min(old[1], new[1]),
-            max(old[2], new[2]),
-            max(old[3], new[3]),
-        ]
-    return tuple((z, e[0], e[1], e[2] - e[0], e[3] - e[1]) for z, e in sorted(edges.items()))
 
 
 def _draw_spine(
@@ -304,4 +251,4 @@ def draw_study(plan: StudyPlan, fractures: bool = True) -> DrawnStudy:
         "fractures": [f.to_dict() for f in found],
     }
     drawn = tuple(found)
-    return DrawnStudy(scan.to_int16(volume), mask, drawn, _union_boxes(drawn), truth)
+    return DrawnStudy(scan.to_int16(volume), mask, drawn, union_boxes(drawn), truth)

@@ -19,8 +19,8 @@ from cspine_lib.errors import CspineError
 DEFAULT_DIFFICULTY: Final = 0.5
 """Visibility of fractures: 0 all plain to see, 1 nearly all hidden.
 
-It moves the distribution from which width, depth of the cut, gap density and
-displacement of each fracture are drawn (see ``fractures.draw_visibility``); at
+It moves the distribution from which width, extent, contrast and displacement of
+each fracture are drawn (see ``fractures.draw_visibility``); at
 any value the set is a mixture of obvious and hardly visible ones.
 """
 
@@ -49,8 +49,9 @@ class StudyPlan:
         shape_zyx: slices, rows, columns.
         spacing_zyx_mm: distance between voxel centres.
         difficulty: see ``DEFAULT_DIFFICULTY``.
-        cut_top: the field of view starts below the skull base, as low as C2/C3.
-        cut_bottom: the field of view ends early, as high as C6.
+        cut_top: the field of view starts within C1, without the skull base.
+        cut_bottom: it ends about C7's lower end plate.  Every cervical level stays at
+            least partly in view, so that a cut is independent of what is broken.
         no_cervical: a thorax: no cervical level in view.  Nothing may be broken.
 
     Raises:

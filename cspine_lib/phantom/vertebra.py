@@ -62,7 +62,7 @@ def _body(v: Vertebra, hooks: float) -> list[Part]:
     """Body with a waist, hollow end plates, a flat back, and the hooks of C3–C7."""
     d = v.dims
     a, b, h = v.half_width, 0.5 * d.depth, 0.5 * d.height
-    r = 0.55 * b
+    r = 0.8 * b
 
     def distance(x: Array, y: Array, z: Array) -> Array:
         bulge = z * np.float32(1 / h)
