@@ -43,6 +43,8 @@ class Profile:
     backbone: str
     """timm name of the 2D encoder of both stages."""
     folds: int = 5
+    frozen_norm: bool = False
+    """Keep the batch norms' pretrained statistics: quicker, and steadier on short schedules."""
     cache: Literal["volume", "low"] = "volume"
     """Whole volumes, or low-resolution volumes and crops only (the real set)."""
     # Stage 1: levels and box from a 2.5D slice.
@@ -91,6 +93,9 @@ PROFILES: dict[str, Profile] = {
         name="laptop",
         phantom=PhantomSize(160, 120, (96, 128, 128), (168.0, 144.0), masked=40),
         backbone="tf_efficientnet_lite0",
+        frozen_norm=True,
+        localiser_px=64,
+        classifier_epochs=5,
     ),
     "gpu": Profile(
         name="gpu",

@@ -52,7 +52,9 @@ class LocaliserPart:
 
 def build_localiser(profile: Profile, weights: Weights = "imagenet") -> LevelLocaliser:
     """The untrained network of a profile."""
-    return LevelLocaliser(create_encoder(profile.backbone, weights))
+    return LevelLocaliser(
+        create_encoder(profile.backbone, weights, frozen_norm=profile.frozen_norm)
+    )
 
 
 def parts_of(cache: VolumeCache, ids: Sequence[str], n: int, seed: int) -> dict[str, int]:
