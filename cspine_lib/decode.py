@@ -144,7 +144,7 @@ def _compressed_pixels(h: SliceHeader) -> Stored:
         )
     try:
         if decoder is None:
-            return pydicom.dcmread(h.path).pixel_array
+            return _inflated_pixels(h)
         frame = _first_frame(h)
         _check_codestream(frame, h)
         array, _ = decoder.as_array(frame_as_pixel_data(frame), raw=True, **_layout(h))
@@ -155,6 +155,13 @@ def _compressed_pixels(h: SliceHeader) -> Stored:
     if array.shape != (h.rows, h.columns):
         raise BadFile("unreadable", f"decodes to {array.shape}, not to its matrix; skipped")
     return array
+
+
+def _inflated_pixels(h: SliceHeader) -> Stored:
+    """Pixels of a deflated file, which inflates to explicit little-endian (PS3.5 A.5)."""
+    value = pydicom.dcmread(h.path).PixelData
+    dtype = np.dtype(f"<{'i' if h.signed else 'u'}{h.bits_allocated // 8}")
+    return np.frombuffer(value, dtype, h.rows * h.columns).reshape(h.rows, h.columns)
 
 
 def _layout(h: SliceHeader) -> dict[str, Any]:

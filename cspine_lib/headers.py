@@ -34,7 +34,7 @@ from cspine_lib.issues import BadFile, Issue, warning
 
 MAX_SIDE_PX = 4096
 """Largest matrix that is taken for a CT slice; clinical scanners stop at 2048."""
-MAX_INFLATED_BYTES = 256 * 2**20
+MAX_INFLATED_BYTES = 80 * 2**20
 """A deflated file that grows beyond this is refused (it is not one CT slice)."""
 NOT_IMAGES = {"DICOMDIR", "Thumbs.db", "desktop.ini"}
 

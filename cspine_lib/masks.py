@@ -106,7 +106,8 @@ def _difference(
     def numbers(size: tuple[int, ...], affine: npt.NDArray[np.float64]) -> str:
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         ends = np.array([[0, 0, 0, 1], [*(n - 1 for n in size), 1]]) @ affine[:3].T
-        order = np.argsort(spacing * 0 - np.abs(affine[2, :3]) / spacing, kind="stable")
+        # The axes that run mostly along z, y and x of the patient, in this order.
+        order = [int(np.argmax(np.abs(affine[row, :3]) / spacing)) for row in (2, 1, 0)]
         grid = "×".join(str(size[i]) for i in order)
         pitch = "×".join(f"{spacing[i]:.3f}" for i in order)
         low, high = ends.min(axis=0), ends.max(axis=0)
