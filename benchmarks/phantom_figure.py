@@ -25,7 +25,7 @@ from matplotlib.axes import Axes
 
 from cspine_lib.dicom import read_series
 from cspine_lib.phantom.draw import draw_study
-from cspine_lib.phantom.plan import DrawnStudy, StudyPlan
+from cspine_lib.phantom.plan import DrawnStudy, Fracture, StudyPlan
 from cspine_lib.plots import window_limits
 from cspine_lib.volume import Volume
 
@@ -57,19 +57,43 @@ def _views(axes: npt.NDArray, hu_zyx: npt.NDArray, spacing: tuple, at_zyx: tuple
     _show(axes[2], hu_zyx[z], (dy, dx), f"{who}: axial")
 
 
+def _place(
+    drawn: DrawnStudy, whole: DrawnStudy, fracture: Fracture, spacing: tuple
+) -> tuple[int, tuple[int, ...]]:
+    """Axis of the plane that cuts a fracture edge-on (0 axial, 2 sagittal), and its middle."""
+    z, x0, y0, width, height = np.array(fracture.extent_px).T
+    start = np.floor([z.min(), y0.min(), x0.min()]).astype(int)
+    stop = np.ceil([z.max() + 1, (y0 + height).max(), (x0 + width).max()]).astype(int)
+    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    change = np.abs(drawn.hu_zyx[box].astype(float) - whole.hu_zyx[box])
+    change[change < 0.3 * change.max()] = 0  # what the point spread carries around
+    best: tuple[float, int, int] = (np.inf, 0, 0)
+    for axis in (0, 2):
+        in_plane = tuple(i for i in range(3) if i != axis)
+        k = int(change.sum(axis=in_plane).argmax())
+        area_mm2 = (np.take(change, k, axis) > 0).sum() * np.prod([spacing[i] for i in in_plane])
+        best = min(best, (float(area_mm2), axis, k))
+    _, axis, k = best
+    where = np.argwhere(np.take(change, k, axis) > 0).mean(axis=0).round().astype(int)
+    middle = list(where)
+    middle.insert(axis, k)
+    return axis, tuple(int(v) for v in start + middle)
+
+
 def _close_up(axes: npt.NDArray, drawn: DrawnStudy, whole: DrawnStudy, plan: StudyPlan) -> None:
-    """Each fracture in the axial slice through its middle, and the same bone without it."""
-    _, dy, dx = plan.spacing_zyx_mm
-    half_y, half_x = round(CLOSE_UP_MM / 2 / dy), round(CLOSE_UP_MM / 2 / dx)
+    """Each fracture in the plane that shows it best, and the same bone without it."""
     for column, fracture in zip(axes.T, drawn.fractures, strict=False):
-        extents = sorted(fracture.extent_px)
-        z, x0, y0, width, height = extents[len(extents) // 2]
-        y = int(np.clip(y0 + height / 2, half_y, plan.shape_zyx[1] - half_y))
-        x = int(np.clip(x0 + width / 2, half_x, plan.shape_zyx[2] - half_x))
-        box = (slice(y - half_y, y + half_y), slice(x - half_x, x + half_x))
+        axis, middle = _place(drawn, whole, fracture, plan.spacing_zyx_mm)
+        in_plane = [i for i in range(3) if i != axis]
+        spacing = tuple(plan.spacing_zyx_mm[i] for i in in_plane)
+        box = []
+        for i, step in zip(in_plane, spacing, strict=True):
+            half = round(CLOSE_UP_MM / 2 / step)
+            at = int(np.clip(middle[i], half, plan.shape_zyx[i] - half))
+            box.append(slice(at - half, at + half))
         title = f"{fracture.level}: {fracture.kind.replace('_', ' ')}"
-        _show(column[0], drawn.hu_zyx[z][box], (dy, dx), title)
-        _show(column[1], whole.hu_zyx[z][box], (dy, dx), "the same, unbroken")
+        for ax, study, what in zip(column, (drawn, whole), (title, "same, unbroken"), strict=True):
+            _show(ax, np.take(study.hu_zyx, middle[axis], axis)[tuple(box)], spacing, what)
 
 
 def _middle_of(mask_zyx: npt.NDArray, value: int) -> tuple[int, int, int]:

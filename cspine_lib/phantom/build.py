@@ -12,13 +12,14 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from cspine_lib.anatomy import (
+    LEVELS,
     PHANTOM_JSON,
     SEGMENTATIONS,
     TEST_IMAGES,
@@ -28,12 +29,15 @@ from cspine_lib.errors import CspineError
 from cspine_lib.phantom.design import design_set
 from cspine_lib.phantom.dicom_writer import write_mask, write_series
 from cspine_lib.phantom.draw import draw_study
-from cspine_lib.phantom.plan import DEFAULT_DIFFICULTY
+from cspine_lib.phantom.plan import DEFAULT_DIFFICULTY, DrawnStudy, StudyPlan
 from cspine_lib.phantom.tables import set_description, write_tables
 from cspine_lib.phantom.traits import Request, StudyDesign
 
 PHANTOM_VERSION = "1"
 """Changes whenever the same request would give other bytes."""
+
+PATIENTS = 4
+"""How many patients are tried for one study."""
 
 STAGING = ".unfinished"
 """Folder of a build under way: the request, what is half written, records of what is done."""
@@ -59,9 +63,29 @@ def _record_path(root: Path, design: StudyDesign) -> Path:
     return root / STAGING / "done" / f"{design.uid}.json"
 
 
+def draw_labelled(plan: StudyPlan) -> DrawnStudy:
+    """A drawn study in which every level that is labelled broken shows a fracture.
+
+    Where the field of view leaves none of a broken level to see, another patient
+    takes the place.
+
+    Raises:
+        CspineError: nobody fits: the field of view is too small.
+    """
+    wanted = {level for level, broken in zip(LEVELS, plan.broken, strict=True) if broken}
+    for attempt in range(PATIENTS):
+        drawn = draw_study(replace(plan, index=plan.index + attempt * 2**32))
+        if {fracture.level for fracture in drawn.fractures} == wanted:
+            return drawn
+    raise CspineError(
+        f"a field of view of {plan.shape_zyx} voxels of {plan.spacing_zyx_mm} mm leaves no "
+        "fracture to see: ask for a larger one"
+    )
+
+
 def build_study(root: Path, design: StudyDesign) -> None:
     """Draw one study, put its files in place, and leave a record that it is done."""
-    drawn = draw_study(design.plan)
+    drawn = draw_labelled(design.plan)
     half = root / STAGING / "half" / design.uid
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)

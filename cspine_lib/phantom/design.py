@@ -2,10 +2,9 @@
 
 ``design_set`` decides everything about every study before anything is drawn.
 Labels come from one random stream and everything else from others, so that no
-identifier, order, spacing, storage or trap can tell a label.  Three things cannot
-be independent of it and are not: a level out of view has no finding (a study
-without a cervical level is negative; a cut-off neck is not broken where it is
-cut off, but as often broken elsewhere), and only broken studies have boxes.
+identifier, order, spacing, storage or trap can tell a label.  Two things cannot be
+independent of it and are not: the study without a cervical level is negative, and
+only broken studies have boxes.
 
 Rates are RSNA's where ``facts.json`` knows them; the others are this module's.
 """
@@ -43,9 +42,6 @@ SPECIALS_FROM = 10
 RSNA_MASK_AXES = "LAS"
 """Axis order of most of RSNA's masks: the one for which solvers' fixed flips are right."""
 OTHER_MASK_AXES = ("RAS", "LPS", "RPI", "SAL", "ASR")
-# A cut field of view may hide these levels (see StudyPlan), so they are whole there.
-CUT_TOP_LEVELS = slice(0, 3)
-CUT_BOTTOM_LEVELS = slice(4, 7)
 
 
 def _rng(request: Request, part: Part, stream: int) -> np.random.Generator:
@@ -58,25 +54,18 @@ def _count(rng: np.random.Generator, n: int, share: float, at_least: int) -> int
     return min(n, max(at_least, int(share * n + rng.random())))
 
 
-def _pick(rng: np.random.Generator, n: int, share: float, at_least: int = 0) -> npt.NDArray:
-    """``share`` of ``n`` studies at random, as flags (n,)."""
+def _pick(
+    rng: np.random.Generator,
+    n: int,
+    share: float,
+    at_least: int = 0,
+    free: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.bool_]:
+    """``share`` of ``n`` studies at random, of those that are ``free``, as flags (n,)."""
     flags = np.zeros(n, dtype=bool)
-    flags[rng.permutation(n)[: _count(rng, n, share, at_least)]] = True
-    return flags
-
-
-def _cut(
-    rng: np.random.Generator, broken: npt.NDArray, levels: slice, free: npt.NDArray, at_least: int
-) -> npt.NDArray:
-    """Studies whose field of view is cut where they are whole, positives in their share."""
-    n = len(broken)
-    flags = np.zeros(n, dtype=bool)
-    wanted = _count(rng, n, CUT_SHARE, at_least)
-    positive = broken.any(axis=1)
-    eligible = np.flatnonzero(positive & ~broken[:, levels].any(axis=1) & free)
-    n_positive = min(len(eligible), int(wanted * positive.mean() + rng.random()))
-    flags[rng.permutation(eligible)[:n_positive]] = True
-    flags[rng.permutation(np.flatnonzero(~positive & free))[: wanted - n_positive]] = True
+    order = rng.permutation(n)
+    order = order if free is None else order[free[order]]
+    flags[order[: _count(rng, n, share, at_least)]] = True
     return flags
 
 
@@ -187,8 +176,8 @@ def _part(request: Request, part: Part, uids: list[str]) -> list[StudyDesign]:
     no_cervical = _special(request, broken, storages, geometry) if special else None
     masks = _masks(request, storages, no_cervical) if train else {}
     free = np.arange(n) != (-1 if no_cervical is None else no_cervical)
-    top = _cut(_rng(request, part, 60), broken, CUT_TOP_LEVELS, free, int(special))
-    bottom = _cut(_rng(request, part, 61), broken, CUT_BOTTOM_LEVELS, free & ~top, int(special))
+    top = _pick(_rng(request, part, 60), n, CUT_SHARE, int(special), free)
+    bottom = _pick(_rng(request, part, 61), n, CUT_SHARE, int(special), free & ~top)
     positive = np.flatnonzero(broken.any(axis=1))
     n_boxed = max(1, round(boxed_share() * len(positive))) if train and len(positive) else 0
     boxed = set(_rng(request, part, 70).permutation(positive)[:n_boxed].tolist())

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -21,14 +22,15 @@ from cspine_lib import anatomy
 from cspine_lib.config import DEFAULT_SEED, PROFILES
 from cspine_lib.errors import CspineError
 from cspine_lib.phantom import build
+from cspine_lib.phantom.plan import DrawnStudy, StudyPlan
 from cspine_lib.phantom.tables import TEST_TRUTH_CSV
 
 SMALL = {
-    "train": 5,
-    "test": 2,
+    "train": 3,
+    "test": 1,
     "shape_zyx": (20, 32, 32),
     "fov_mm": (168.0, 144.0),
-    "masked": 2,
+    "masked": 1,
     "seed": 3,
     "progress": False,
 }
@@ -110,7 +112,6 @@ def test_boxes(ci_phantom: Path):
 def test_boxes_lie_at_the_height_of_a_broken_level(ci_phantom: Path, truth: dict):
     """Against a redrawn study: file number → position → slice of the level's mask."""
     from cspine_lib.phantom.design import design_set
-    from cspine_lib.phantom.draw import draw_study
     from cspine_lib.phantom.traits import Request
 
     size = PROFILES["ci"].phantom
@@ -124,7 +125,7 @@ def test_boxes_lie_at_the_height_of_a_broken_level(ci_phantom: Path, truth: dict
         mine = boxes[boxes.StudyInstanceUID == design.uid]
         if mine.empty:
             continue
-        mask_zyx = draw_study(design.plan).mask_zyx
+        mask_zyx = build.draw_labelled(design.plan).mask_zyx
         broken = [i + 1 for i, b in enumerate(design.plan.broken) if b]
         rows = np.flatnonzero(np.isin(mask_zyx, broken).any(axis=(1, 2)))
         folder = ci_phantom / anatomy.TRAIN_IMAGES / design.uid
@@ -243,12 +244,12 @@ def test_same_bytes_whatever_the_number_of_workers(small: Path, tmp_path: Path):
 
 
 def test_another_seed_gives_another_set(small: Path, tmp_path: Path):
-    other = build.make_phantom(tmp_path / "other", **{**SMALL, "seed": 4})
+    other = build.make_phantom(tmp_path / "other", **{**SMALL, "seed": 4, "train": 1, "test": 0})
     assert not _tree(other).keys() & _tree(small).keys() - {p.name for p in small.iterdir()}
 
 
 def test_more_test_studies_leave_the_training_part_alone(small: Path, tmp_path: Path):
-    other = build.make_phantom(tmp_path / "more", **{**SMALL, "test": 3})
+    other = build.make_phantom(tmp_path / "more", **{**SMALL, "test": 2})
     for name, digest in _tree(small).items():
         if name.startswith((anatomy.TRAIN_IMAGES, anatomy.SEGMENTATIONS, "train")):
             assert _tree(other)[name] == digest
@@ -268,6 +269,25 @@ def test_another_set_is_not_overwritten(small: Path, change: dict):
     assert _tree(small) == before
 
 
+def test_a_label_without_a_fracture_to_see_takes_another_patient(monkeypatch):
+    broken = (False, False, False, True, False, False, True)
+    plan = StudyPlan(1, 2, broken, (20, 32, 32), (8.4, 4.5, 4.5))
+    real, tried = build.draw_study, []
+
+    def loses_the_first(plan: StudyPlan) -> DrawnStudy:
+        tried.append(plan.index)
+        drawn = real(plan)
+        return replace(drawn, fractures=()) if len(tried) == 1 else drawn
+
+    monkeypatch.setattr(build, "draw_study", loses_the_first)
+    assert {f.level for f in build.draw_labelled(plan).fractures} == {"C4", "C7"}
+    assert tried == [2, 2 + 2**32]
+    nothing = replace(real(plan), fractures=())
+    monkeypatch.setattr(build, "draw_study", lambda plan: nothing)
+    with pytest.raises(CspineError, match="larger"):
+        build.draw_labelled(plan)
+
+
 def test_foreign_folders_are_left_alone(tmp_path: Path):
     (tmp_path / "thesis.txt").write_text("final")
     with pytest.raises(CspineError, match="not empty"):
@@ -279,7 +299,7 @@ def test_foreign_folders_are_left_alone(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"train": 0}, {"masked": 6}, {"masked": -1}, {"difficulty": 2.0}, {"shape_zyx": (1, 32, 32)}],
+    [{"train": 0}, {"masked": 4}, {"masked": -1}, {"difficulty": 2.0}, {"shape_zyx": (1, 32, 32)}],
 )
 def test_impossible_requests(tmp_path: Path, change: dict):
     with pytest.raises(CspineError):
@@ -293,7 +313,7 @@ def test_killed_build_goes_on_and_ends_the_same(small: Path, tmp_path: Path):
         "import json, sys, time\n"
         "from cspine_lib.phantom import build\n"
         "draw = build.draw_study\n"
-        "build.draw_study = lambda plan: (time.sleep(0.2), draw(plan))[1]\n"
+        "build.draw_study = lambda plan: (time.sleep(0.1), draw(plan))[1]\n"
         "build.make_phantom(sys.argv[1], **json.loads(sys.argv[2]))\n"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(out), json.dumps(SMALL)])
@@ -319,13 +339,13 @@ def test_killed_build_goes_on_and_ends_the_same(small: Path, tmp_path: Path):
 def test_finished_studies_are_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     drawn, real = [], build.build_study
 
-    def fails_at_the_third(root: Path, design) -> None:
-        if len(drawn) == 3:
+    def fails_early(root: Path, design) -> None:
+        if len(drawn) == 2:
             raise KeyboardInterrupt
         drawn.append(design.uid)
         real(root, design)
 
-    monkeypatch.setattr(build, "build_study", fails_at_the_third)
+    monkeypatch.setattr(build, "build_study", fails_early)
     with pytest.raises(KeyboardInterrupt):
         build.make_phantom(tmp_path / "set", **SMALL)
     again: list[str] = []
@@ -333,4 +353,4 @@ def test_finished_studies_are_not_drawn_again(tmp_path: Path, monkeypatch: pytes
         build, "build_study", lambda root, d: (again.append(d.uid), real(root, d))[1]
     )
     build.make_phantom(tmp_path / "set", **SMALL)
-    assert not set(drawn) & set(again) and len(drawn) + len(again) == 7
+    assert not set(drawn) & set(again) and len(drawn) + len(again) == 4
