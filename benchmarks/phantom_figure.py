@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
+from cspine_lib.anatomy import MASK_VALUE
 from cspine_lib.dicom import read_series
 from cspine_lib.phantom.draw import draw_study
 from cspine_lib.phantom.plan import DrawnStudy, Fracture, StudyPlan
@@ -66,6 +67,8 @@ def _place(
     stop = np.ceil([z.max() + 1, (y0 + height).max(), (x0 + width).max()]).astype(int)
     box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     change = np.abs(drawn.hu_zyx[box].astype(float) - whole.hu_zyx[box])
+    # Neighbours may be broken in the same slices.
+    change[whole.mask_zyx[box] != MASK_VALUE[fracture.level]] = 0
     change[change < 0.3 * change.max()] = 0  # what the point spread carries around
     best: tuple[float, int, int] = (np.inf, 0, 0)
     for axis in (0, 2):

@@ -271,23 +271,28 @@ def _like(crop: dict, model: dict) -> list[tuple]:
     return [tuple(int(v) for v in np.add(region, shift)) for region in model["own"]]
 
 
+def _peers(crop: dict) -> tuple[int, int]:
+    return crop["level"], crop["study"] % 2
+
+
 def _table(crops: list[dict], *, blank: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features (N, F), broken (N,), study (N,).
 
     Whole levels are blanked where a broken one of the same name, drawn by lot, was;
     broken ones at their own fractures.  Fractures of neighbours are blanked in both.
+    The lot is drawn, and levels are centred, within each half of the studies: a place
+    that one half has broken and lends to the other would pull the AUROC below 0.5.
     """
     rng = np.random.default_rng(6)
     rows = []
     for crop in crops:
-        models = [c for c in crops if c["level"] == crop["level"] and c["own"] is not crop["own"]]
-        models = [c for c in models if c["broken"] and c["own"]]
+        models = [c for c in crops if c["own"] and _peers(c) == _peers(crop)]
         model = models[rng.integers(len(models))]
         fake = crop["own"] if crop["broken"] else _like(crop, model)
         rows.append(_features(crop, fake + crop["others"] if blank else []))
-    x, level = np.array(rows), np.array([crop["level"] for crop in crops])
-    for i in range(len(anatomy.LEVELS)):
-        x[level == i] -= x[level == i].mean(axis=0)
+    x, peers = np.array(rows), np.array([2 * c["level"] + c["study"] % 2 for c in crops])
+    for group in np.unique(peers):
+        x[peers == group] -= x[peers == group].mean(axis=0)
     y = np.array([crop["broken"] for crop in crops]).astype(int)
     return x, y, np.array([crop["study"] for crop in crops])
 
