@@ -36,8 +36,8 @@ __all__ = [
     "scan_headers",
 ]
 
-MIN_SLICES_PER_WORKER = 48
-"""Fewer compressed slices decode sooner than another process starts."""
+MIN_SLICES_PER_WORKER = 200
+"""Fewer compressed slices (about a second of work) are done before another process has started."""
 
 MAX_VOXELS = 2**31
 """4 GiB of int16: some eight times the largest study of RSNA's set."""
