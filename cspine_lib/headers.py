@@ -7,6 +7,7 @@ decides whether the file can still be used.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -119,9 +120,15 @@ def natural_key(path: str | Path) -> tuple[tuple[int, int, str], ...]:
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Silences pydicom's remarks on odd values; what matters is reported as an ``Issue``."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def list_files(folder: str | Path) -> tuple[list[str], list[Issue]]:

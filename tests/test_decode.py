@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
 from cspine_lib.decode import codestream_size, decode_hu, rescale, stored_pixels, to_hu
-from cspine_lib.headers import file_number, natural_key, read_header
+from cspine_lib.headers import file_number, natural_key, quiet_pydicom, read_header
 from cspine_lib.issues import BadFile
 
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
@@ -278,3 +278,24 @@ def test_file_number(name: str, number: int | None) -> None:
 def test_natural_order() -> None:
     names = ["10.dcm", "2.dcm", "a1", "1.dcm", "a10", "a2"]
     assert sorted(names, key=natural_key) == ["1.dcm", "2.dcm", "10.dcm", "a1", "a2", "a10"]
+
+
+@pytest.mark.parametrize("syntax", [None, gdcm.TransferSyntax.JPEGLosslessProcess14_1])
+def test_damaged_files_give_pixels_or_a_name(tmp_path: Path, syntax: int | None) -> None:
+    path = write_slice(tmp_path / "1.dcm", HU, ORIGIN)
+    content = (path if syntax is None else recoded(path, syntax)).read_bytes()
+    rng = np.random.default_rng(7)
+    refused = 0
+    for _ in range(150):
+        spoiled = bytearray(content)
+        for at in rng.integers(0, len(spoiled), rng.integers(1, 30)):
+            spoiled[at] = rng.integers(256)
+        path.write_bytes(spoiled[: rng.integers(1, len(spoiled) + 1)])
+        try:
+            with quiet_pydicom():
+                header = read_header(path)
+                assert decode_hu(header).shape == (header.rows, header.columns)
+        except BadFile as bad:
+            refused += 1
+            assert bad.code and "\n" not in bad.message
+    assert refused > 50
