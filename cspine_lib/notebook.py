@@ -1,0 +1,345 @@
+"""What a notebook needs around its subject: set-up, the map of chapters, tables, one picture."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cspine_lib import metrics, results
+from cspine_lib.anatomy import LEVELS, OVERALL, STUDY_COLUMN
+from cspine_lib.config import DEFAULT_SEED, Profile, device_name, get_profile, runs_home
+from cspine_lib.crops import STACK, cut_crops
+from cspine_lib.errors import CspineError
+from cspine_lib.facts import facts
+from cspine_lib.jobs import usable_cores
+from cspine_lib.labels import LevelBox
+from cspine_lib.plots import INK, LEVEL_COLOUR, draw_level_boxes, set_style, show_plane
+from cspine_lib.recipes import get_recipe
+from cspine_lib.rsna import RsnaDataset
+from cspine_lib.runs import environment
+from cspine_lib.sources import dataset_for
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from cspine_lib.cache import VolumeCache
+    from cspine_lib.volume import Volume
+
+PURPOSE = {
+    "ci": "a smoke run, not a result",
+    "laptop": "for learning, on a CPU",
+    "gpu": "for results on a phantom",
+    "rsna": "the slides' own data",
+}
+
+RSNA = "RSNA 2022"
+
+_started = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One notebook of the course."""
+
+    name: str
+    about: str
+
+
+CHAPTERS = (
+    Chapter("00_start_here", "the map, the environment, a first look at a study"),
+    Chapter("01_explore_the_data", "what is in the files, and what trips naive readers"),
+    Chapter("02_competition_metric", "the weighted log loss, and the constants to beat"),
+    Chapter("03_labels_from_masks", "from segmentations to slices, levels and boxes"),
+    Chapter("04_cnn3d", "the whole neck in one 3D network, and why it fails"),
+    Chapter("05_vertebra_pseudo_labels", "which levels does a slice show?"),
+    Chapter("06_single_head", "fracture and visibility from one head"),
+    Chapter("07_multi_head", "two heads, two losses"),
+    Chapter("08_localise_levels", "stage 1: levels and boxes"),
+    Chapter("09_crop_bilstm_attention", "stage 2: crops in sequence, LSTM, attention"),
+    Chapter("10_patient_overall", "from seven probabilities to one"),
+    Chapter("11_results_and_cost", "all methods on the same folds, with intervals and seconds"),
+    Chapter("12_detection_localized_classifier", "the detection-localised classifier, its rivals"),
+    Chapter("13_winning_solutions", "the challenge's winners, rebuilt small"),
+    Chapter("14_beyond", "ablations, and a system of our own"),
+    Chapter("15_your_own_scan_and_submission", "your own DICOM folder; a submission file"),
+)
+"""The course, in its order."""
+
+
+def set_up(
+    profile: str | None = None, data: str | Path | None = None
+) -> tuple[Profile, RsnaDataset]:
+    """Set the figures' style, find profile and data, and print what they are.
+
+    Args:
+        profile: name of a profile; None: ``CSPINE_PROFILE``, else ``laptop``.
+        data: folder of a data set; see ``sources.resolve_data``.
+
+    Raises:
+        CspineError: unknown profile, or no such data.
+    """
+    global _started
+    _started = time.perf_counter()
+    set_style()
+    pd.set_option("display.max_colwidth", 80)
+    chosen = get_profile(profile)
+    dataset = dataset_for(chosen, data)
+    _clear()  # what a phantom that was just drawn has printed: it names folders of this machine
+    kind = "simulated scans, not patients" if dataset.is_phantom else "scans of patients"
+    print(f"profile  {chosen.name}: {PURPOSE[chosen.name]}")
+    print(f"device   {device_name()}, {usable_cores()} cores")
+    print(
+        f"data     {dataset.name}: {len(dataset.train_ids)} training and "
+        f"{len(dataset.test_ids)} test studies, {len(dataset.masked_ids)} with masks; {kind}"
+    )
+    return chosen, dataset
+
+
+def _clear() -> None:
+    """Empty the output of the cell that runs, with the next output; nothing outside a notebook."""
+    if "IPython" in sys.modules:
+        from IPython import get_ipython
+        from IPython.display import clear_output
+
+        if get_ipython() is not None:
+            clear_output(wait=True)
+
+
+def cost() -> str:
+    """Time since ``set_up`` and the largest memory of this process, in words."""
+    seconds = time.perf_counter() - _started
+    words = f"{seconds:.0f} s since the set-up cell"
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return words
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    gigabytes = peak / (1e9 if sys.platform == "darwin" else 1e6)
+    return f"{words}, at most {gigabytes:.1f} GB of memory"
+
+
+def run_folder(
+    method: str,
+    dataset: RsnaDataset,
+    profile: Profile,
+    ids: Sequence[str],
+    seed: int = DEFAULT_SEED,
+) -> Path:
+    """Folder under ``runs/`` of one training; another setting or data set gets another folder."""
+    request = [
+        asdict(get_recipe(method)),
+        asdict(profile),
+        dataset.fingerprint(),
+        sorted(ids),
+        seed,
+    ]
+    digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+    return runs_home() / f"notebook-{method}-{profile.name}-{digest[:10]}"
+
+
+def volume_of(cache: VolumeCache, dataset: RsnaDataset, uid: str) -> Volume:
+    """A training study at native resolution: from the cache, or decoded where it keeps none."""
+    return cache.volume(uid) if cache.mode == "volume" else dataset.read_study(uid).volume
+
+
+# --- tables ----------------------------------------------------------------------------------
+
+
+def course_map(folder: str | Path = ".") -> pd.DataFrame:
+    """The notebooks of the course and which of them are in ``folder``."""
+    rows = [
+        {
+            "notebook": c.name,
+            "what it is about": c.about,
+            "": "here" if (Path(folder) / f"{c.name}.ipynb").exists() else "to come",
+        }
+        for c in CHAPTERS
+    ]
+    return pd.DataFrame(rows).set_index("notebook")
+
+
+def environment_table() -> pd.DataFrame:
+    """Versions of everything that a result depends on."""
+    found = {k: v for k, v in environment().items() if k not in ("platform", "cpus", "commit")}
+    return pd.DataFrame([found], index=["version"])
+
+
+def dataset_table(dataset: RsnaDataset) -> pd.DataFrame:
+    """What the data set holds, beside RSNA's training set."""
+    mine = _contents(
+        dataset.train[list(LEVELS)].to_numpy(),
+        masked=len(dataset.masked_ids),
+        boxed=dataset.boxes[STUDY_COLUMN].nunique(),
+    )
+    masked, boxed = facts("masks")["studies"], facts("boxes")["studies"]
+    theirs = _contents(metrics.pattern_labels()[:, 1:], masked=masked, boxed=boxed)
+    return pd.DataFrame([mine, theirs], index=[dataset.name, f"{RSNA}, all"]).T
+
+
+def _contents(levels: npt.NDArray[np.integer], *, masked: int, boxed: int) -> dict[str, str]:
+    """Counts in words of (N, 7) labels and of what comes with them."""
+    n = len(levels)
+    return {
+        "training studies": str(n),
+        "with a fracture": _share(int(levels.any(axis=1).sum()), n),
+        "with several broken levels": _share(int((levels.sum(axis=1) > 1).sum()), n),
+        "broken levels in all": str(int(levels.sum())),
+        "with a mask": _share(masked, n),
+        "with fracture boxes": _share(boxed, n),
+    }
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} ({part / whole:.0%})"
+
+
+def scored_row(what: str, data: str, y: npt.ArrayLike, p: npt.ArrayLike) -> dict[str, Any]:
+    """One row of a result table: predictions (N, 8) or a constant (8,), scored per exam.
+
+    The difference is paired, to the best constant on the very same studies.
+    """
+    labels = np.asarray(y)
+    best = metrics.best_constants(labels)
+    is_best = np.array_equal(np.asarray(p), best)
+    difference = "0" if is_best else str(metrics.loss_ci(labels, p, minus=best))
+    return {
+        "what": what,
+        "measured on": data,
+        "studies": str(len(labels)),
+        "loss [95%]": str(metrics.loss_ci(labels, p)),
+        "minus best constant [95%]": difference,
+    }
+
+
+def recorded_rows(method: str) -> list[dict[str, Any]]:
+    """Rows of the runs of a method that are recorded under ``results/``."""
+    table = results.results_table([r for r in results.load_records() if r.method == method])
+    return [
+        {
+            "what": f"recorded run, profile {row['profile']}",
+            "measured on": row["data"],
+            "studies": row["studies"],
+            "loss [95%]": row["loss"],
+            "minus best constant [95%]": row["loss − constant"],
+        }
+        for row in table.to_dict("records")
+    ]
+
+
+def slide_row(what: str, score: float, measured_on: str) -> dict[str, Any]:
+    """Row of a number that a slide gives, without an interval, on data of its own."""
+    return {
+        "what": what,
+        "measured on": measured_on,
+        "studies": "",
+        "loss [95%]": f"{score:.4f}",
+        "minus best constant [95%]": "not given",
+    }
+
+
+def result_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows of the three kinds above as one table.
+
+    Raises:
+        CspineError: a row does not say on which data it was measured.
+    """
+    if any(not row.get("measured on") for row in rows):
+        raise CspineError("each row of a result table must say on which data it was measured")
+    return pd.DataFrame(list(rows)).set_index("what")
+
+
+# --- one picture -----------------------------------------------------------------------------
+
+
+def pipeline_figure(
+    volume: Volume, levels: Mapping[str, LevelBox], probability: Mapping[str, float]
+) -> Figure:
+    """The pipeline from left to right on one study.
+
+    Args:
+        levels: slice range and box of each level.
+        probability: of C1–C7 and ``patient_overall``, for the bars at the right end.
+    """
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=(13, 3.9), layout="constrained")
+    axes = figure.subplots(1, 5, width_ratios=[1, 1, 1.15, 0.85, 1])
+    x_mid = int(np.median([box.centre_zyx[2] for box in levels.values()]))
+    for ax in axes[:2]:
+        show_plane(ax, volume, "sagittal", x_mid)
+    draw_level_boxes(axes[1], volume, levels)
+    axes[2].imshow(_crop_sheet(volume, levels), cmap="gray")
+    axes[2].set_yticks([(i + 0.5) * SHEET_PX for i in range(len(levels))], list(levels), fontsize=8)
+    axes[2].set_xticks([])
+    axes[2].spines[:].set_visible(False)
+    axes[2].tick_params(length=0)
+    _network_sketch(axes[3])
+    probability_bars(axes[4], probability)
+    titles = (
+        "1  DICOM files → one volume",
+        "2  stage 1: levels and boxes",
+        "3  crops, a sequence per level",
+        "4  stage 2: one network",
+        "5  eight probabilities",
+    )
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set_title(title, fontsize=10)
+    return figure
+
+
+SHEET_PX, SHEET_FRAMES = 48, 4
+
+
+def _crop_sheet(volume: Volume, levels: Mapping[str, LevelBox]) -> npt.NDArray[np.uint8]:
+    """A row of crops per level, (levels × 48, 4 × 48)."""
+    rows = []
+    for box in levels.values():
+        crops = cut_crops(
+            volume, box, slices=STACK * SHEET_FRAMES, frames=SHEET_FRAMES, px=SHEET_PX
+        )
+        rows.append(np.concatenate(list(crops[:, STACK // 2]), axis=1))
+    return np.concatenate(rows, axis=0)
+
+
+def _network_sketch(ax: Axes) -> None:
+    """Boxes from top to bottom, one per part of the sequence net."""
+    ax.set_axis_off()
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    parts = (
+        "CNN on each frame",
+        "bidirectional LSTM\nover the frames",
+        "attention over\nthe frames",
+    )
+    for i, name in enumerate((*parts, "broken?")):
+        y = 0.88 - 0.25 * i
+        ax.text(
+            0.5, y, name, ha="center", va="center", fontsize=9, color=INK,
+            bbox={"boxstyle": "round,pad=0.45", "facecolor": "#F2F2F2", "edgecolor": INK},
+        )  # fmt: skip
+        if i:
+            arrow = {"arrowstyle": "->", "color": INK}
+            ax.annotate("", (0.5, y + 0.085), (0.5, y + 0.165), arrowprops=arrow)
+
+
+def probability_bars(ax: Axes, probability: Mapping[str, float]) -> None:
+    """A horizontal bar per target, C1 on top, in the levels' colours."""
+    names = (*LEVELS, OVERALL)
+    colours = [LEVEL_COLOUR.get(name, INK) for name in names]
+    bars = ax.barh(range(len(names)), [probability[name] for name in names], color=colours)
+    ax.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
+    ax.set_yticks(range(len(names)), [*LEVELS, "overall"])
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1.12)
+    ax.set_xticks([0, 0.5, 1])
