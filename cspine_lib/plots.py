@@ -42,7 +42,7 @@ def window_limits(name: str = "bone") -> tuple[float, float]:
 def set_style() -> None:
     """Make matplotlib's defaults those of this course (call once per notebook)."""
     import matplotlib as mpl
-    from matplotlib import cycler
+    from matplotlib.rcsetup import cycler
 
     mpl.rcParams.update(
         {

@@ -210,7 +210,7 @@ def _locate_cached(
 ) -> dict[str, LevelBox]:
     """Levels of a cached study, looked at in the pitch that new studies are looked at."""
     looked_at = InferenceSliceDataset(cache, [uid], profile.localiser_pitch_mm)
-    images = np.stack([image.numpy() for image, _ in looked_at])
+    images = np.stack([looked_at[i][0].numpy() for i in range(len(looked_at))])
     prob, box = slice_predictions([model], images)
     return decode_levels(
         prob,

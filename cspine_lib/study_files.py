@@ -37,7 +37,10 @@ class StudyReader(Protocol):
     """What the cache asks of a data set; ``rsna.RsnaDataset`` is one."""
 
     name: str
-    masked_ids: list[str]
+
+    @property
+    def masked_ids(self) -> list[str]:
+        """Studies that have a mask."""
 
     def read_study(self, uid: str, workers: int = 1) -> Any:
         """A series with ``volume``, ``slice_of_number``, ``issues`` and ``reversed``."""
