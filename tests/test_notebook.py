@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from cspine_lib import metrics, notebook
-from cspine_lib.anatomy import TARGETS
 from cspine_lib.config import get_profile
 from cspine_lib.errors import CspineError
-from cspine_lib.labels import true_levels
 from cspine_lib.rsna import open_dataset
 from cspine_lib.runs import RunRecord
 
@@ -96,16 +94,3 @@ def test_recorded_runs_come_from_results(tmp_path, monkeypatch):
     assert row["measured on"] == "phantom v9" and row["studies"] == "120"
     assert row["loss [95%]"] == "0.400 [0.300, 0.500]"
     assert row["minus best constant [95%]"].startswith("−0.150")
-
-
-def test_pipeline_figure_has_five_steps(dataset):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    uid = dataset.masked_ids[0]
-    series = dataset.read_study(uid)
-    levels = true_levels(dataset.read_mask(uid, series))
-    figure = notebook.pipeline_figure(series.volume, levels, dict.fromkeys(TARGETS, 0.25))
-    assert [ax.get_title()[0] for ax in figure.axes] == list("12345")
-    figure.canvas.draw()  # a layout that does not fit would warn
-    assert len(figure.axes[4].patches) == len(TARGETS)
