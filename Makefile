@@ -33,13 +33,16 @@ lint: .venv/ready
 # loadscope keeps the cells of one notebook in one worker.
 test: export OMP_NUM_THREADS := 1
 test: export CSPINE_PROFILE := ci
+# Unit tests and notebooks share one phantom, cache and run, made first.
+test: export CSPINE_HOME := $(CURDIR)
 test: lint
 	$(BIN)/cspine prepare --profile ci
 	$(BIN)/pytest -n 2 --dist loadscope --nbval-lax tests notebooks
 
 # Executes the notebooks in place, top to bottom, under the profile of the committed outputs.
 notebooks: .venv/ready
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+	  --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
 
 clean:
 	rm -rf .venv build dist *.egg-info

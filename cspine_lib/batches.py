@@ -40,6 +40,10 @@ class EpochBatches(Sampler[list[int]]):
     A last batch of a single sample is left out where there are others: batch norm
     cannot train on it, and another sample meets that fate in the next epoch.
 
+    Args:
+        limit: look at so many samples an epoch, drawn anew each time.
+        always: indices that a limited epoch has all the same (rare positives).
+
     Attributes:
         epoch: to be set before iterating.
     """
@@ -47,8 +51,16 @@ class EpochBatches(Sampler[list[int]]):
     drop_last = False
     """Accelerate asks for it when it deals batches out to processes."""
 
-    def __init__(self, n: int, batch_size: int, seed: int, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        seed: int,
+        limit: int | None = None,
+        always: Sequence[int] = (),
+    ) -> None:
         self.n = n
+        self.always = torch.tensor(sorted(always), dtype=torch.long)
         self.batch_size = batch_size
         self.seed = seed
         self.n_used = min(n, limit or n)
@@ -60,7 +72,13 @@ class EpochBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
-        order = torch.randperm(self.n, generator=generator)[: self.n_used].tolist()
+        drawn = torch.randperm(self.n, generator=generator)
+        if self.n_used < self.n and len(self.always):
+            others = drawn[~torch.isin(drawn, self.always)]
+            room = max(self.n_used - len(self.always), 0)
+            drawn = torch.cat([self.always, others[:room]])
+            drawn = drawn[torch.randperm(len(drawn), generator=generator)]
+        order = drawn[: self.n_used].tolist()
         for i in range(len(self)):
             yield order[i * self.batch_size : (i + 1) * self.batch_size]
 

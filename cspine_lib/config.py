@@ -64,6 +64,8 @@ class Profile:
     classifier_lr: float = 6e-4
     classifier_encoder_lr_factor: float = 1.0
     """Times ``classifier_lr`` for the encoder."""
+    classifier_whole_share: float = 1.0
+    """Share of the unbroken levels that an epoch looks at, drawn anew each time."""
     classifier_ema: float | None = None
     """Decay of the averaged weights that are judged and kept; None: the plain weights."""
     workers: int = 2
@@ -91,11 +93,14 @@ PROFILES: dict[str, Profile] = {
     ),
     "laptop": Profile(
         name="laptop",
-        phantom=PhantomSize(160, 120, (96, 128, 128), (168.0, 144.0), masked=40),
+        phantom=PhantomSize(160, 120, (104, 160, 160), (168.0, 144.0), masked=40),
         backbone="tf_efficientnet_lite0",
-        frozen_norm=True,
         localiser_px=64,
-        classifier_epochs=5,
+        localiser_epochs=3,
+        crop_px=80,
+        classifier_epochs=7,
+        classifier_lr=1e-3,
+        classifier_whole_share=0.25,
     ),
     "gpu": Profile(
         name="gpu",

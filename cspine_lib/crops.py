@@ -23,10 +23,11 @@ STACK = 3
 SIDE_FACTOR = 1.15
 """Side of a crop over the longer side of its box: room for an error of stage 1."""
 
-SIDE_MM = (48.0, 90.0)
+SIDE_MM = (56.0, 80.0)
 """Shortest and longest side of a crop.  C3–C7 are some 50–65 mm across and, with the spinous
-process, about as deep (Panjabi et al., Spine 1991;16(8):861–869); the atlas is the widest level,
-some 65–90 mm (Doherty & Heggeness, Spine 1994;19(22):2497–2500)."""
+process, about as deep (Panjabi et al., Spine 1991;16(8):861–869).  The atlas is wider, some
+65–90 mm (Doherty & Heggeness, Spine 1994;19(22):2497–2500): of the widest the tips of the
+transverse processes are left out, where fractures are rare, to keep the pixels small."""
 
 
 def crop_side_mm(box: LevelBox, spacing_zyx_mm: tuple[float, float, float]) -> float:

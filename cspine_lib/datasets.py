@@ -7,6 +7,7 @@ seeds, so that the same seed gives the same batch on every device.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -189,3 +190,41 @@ class CropDataset(Dataset[tuple[tuple[Tensor, int], Tensor]]):
         for (uid, k), v in zip(self.rows, value, strict=True):
             out[row_of[uid], k] = v
         return out
+
+
+class SampledCropDataset(CropDataset):
+    """``CropDataset`` for training on all broken and a share of the whole levels.
+
+    One level in ten is broken: most of an epoch would go to whole ones.  Items are
+    ``((frames, level), (label, offset))``.  The offset is what leaving out whole levels adds to the
+    log-odds of a fracture; added to the logit in the loss alone, it leaves the network's
+    own logits those of the full set (King & Zeng, Political Analysis 2001;9(2)).
+
+    Args:
+        share: of the whole levels that an epoch looks at, in (0, 1]; 1 has no offset.
+
+    Attributes:
+        always: indices of the broken levels.
+        per_epoch: samples of an epoch.
+        offset: −ln(share used).
+    """
+
+    def __init__(
+        self,
+        store: CropStore,
+        ids: Sequence[str],
+        labels: Mapping[str, npt.ArrayLike],
+        share: float = 1.0,
+    ) -> None:
+        super().__init__(store, ids, labels)
+        if not 0 < share <= 1:
+            raise CspineError(f"the share of whole levels lies in (0, 1], got {share}")
+        self.always = np.flatnonzero(self.labels > 0).tolist()
+        whole = len(self.labels) - len(self.always)
+        used = max(round(share * whole), 1) if whole else 0
+        self.per_epoch = len(self.always) + used
+        self.offset = math.log(whole / used) if used else 0.0
+
+    def __getitem__(self, i: int) -> tuple[tuple[Tensor, int], tuple[Tensor, Tensor]]:  # type: ignore[override]
+        inputs, label = super().__getitem__(i)
+        return inputs, (label, torch.tensor(self.offset, dtype=torch.float32))

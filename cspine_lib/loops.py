@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -111,3 +112,24 @@ def _auto_precision(device: str) -> Precision:
 def make_bar(total: int, label: str, shown: bool) -> tqdm[Any]:
     """A bar with label, count and rate, gone when it is done."""
     return tqdm(total=total, desc=label, unit=" samples", disable=not shown, leave=False)
+
+
+class Average:
+    """Exponential moving average of weights and statistics."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move towards ``model``; faster in the first steps, whose weights are soon outdated."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        pairs = list(
+            zip(self.model.state_dict().values(), model.state_dict().values(), strict=True)
+        )
+        floats = [(a, b) for a, b in pairs if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
+        for a, b in pairs:
+            if not a.is_floating_point():
+                a.copy_(b)

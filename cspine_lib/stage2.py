@@ -16,7 +16,7 @@ from cspine_lib.augment import SequenceTransform, augment_sequences
 from cspine_lib.batches import set_seed
 from cspine_lib.config import Profile, Weights, device_name
 from cspine_lib.cropstore import CropStore
-from cspine_lib.datasets import CropDataset
+from cspine_lib.datasets import SampledCropDataset
 from cspine_lib.engine import FitResult, FitSettings, fit, load_weights
 from cspine_lib.errors import CspineError
 from cspine_lib.metrics import auroc, fit_platt
@@ -60,7 +60,8 @@ def train_classifier(
     Raises:
         CspineError: no level was found in the training or in the validation studies.
     """
-    train_set, val_set = (CropDataset(store, ids, labels) for ids in (train, val))
+    train_set = SampledCropDataset(store, train, labels, profile.classifier_whole_share)
+    val_set = SampledCropDataset(store, val, labels)
     if not len(train_set) or not len(val_set):
         raise CspineError(
             "stage 1 found no level to train stage 2 on: look at the boxes in the run's levels/ "
@@ -72,13 +73,14 @@ def train_classifier(
         model,
         train_set,
         val_set,
-        loss=bce,
+        loss=_loss,
         settings=FitSettings(
             epochs=profile.classifier_epochs,
             batch_size=profile.classifier_batch,
             lr=profile.classifier_lr,
             encoder_lr_factor=profile.classifier_encoder_lr_factor,
             ema_decay=profile.classifier_ema,
+            samples_per_epoch=train_set.per_epoch,
             seed=seed,
         ),
         out_dir=folder,
@@ -95,8 +97,14 @@ def train_classifier(
     return model, result
 
 
-def _val_scores(logits: npt.NDArray[Any], target: npt.NDArray[Any]) -> dict[str, float]:
-    return {"val_auroc": auroc(target, logits)}
+def _loss(logits: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+    """BCE; the offset stands for the whole levels that training leaves out."""
+    label, offset = target
+    return bce(logits + offset, label)
+
+
+def _val_scores(logits: npt.NDArray[Any], target: tuple[npt.NDArray[Any], ...]) -> dict[str, float]:
+    return {"val_auroc": auroc(target[0], logits)}
 
 
 def load_classifier(folder: Path, profile: Profile, recipe: SequenceRecipe) -> CropSequenceNet:

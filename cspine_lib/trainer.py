@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ from cspine_lib.batches import (
 from cspine_lib.checkpoint import FitFolder, FitResult
 from cspine_lib.config import DEFAULT_SEED
 from cspine_lib.errors import CspineError
-from cspine_lib.loops import Precision, collect, make_accelerator, make_bar, make_loader
+from cspine_lib.loops import Average, Precision, collect, make_accelerator, make_bar, make_loader
 
 Evaluate = Callable[[Any, Any], Mapping[str, float]]
 """(outputs, targets) of the whole validation set, as numpy arrays in the shape (dict, tuple)
@@ -57,7 +56,8 @@ class FitSettings:
     ema_decay: float | None = None
     """Judge and keep a moving average of the weights, e.g. 0.99; None: the weights."""
     samples_per_epoch: int | None = None
-    """Look at so many samples an epoch, drawn anew each time; None: at all."""
+    """Look at so many samples an epoch, drawn anew each time; None: at all.  Those whose
+    indices the data set names in ``always`` are in every epoch."""
     compile: bool = False
     """torch.compile the network; gains on long runs on CUDA."""
     workers: int = 0
@@ -98,7 +98,11 @@ class Run:
         # Copied before Accelerate wraps the original.
         self.ema = Average(model, s.ema_decay) if s.ema_decay else None
         self.batches = EpochBatches(
-            size_of(task.train_set), s.batch_size, s.seed, s.samples_per_epoch
+            size_of(task.train_set),
+            s.batch_size,
+            s.seed,
+            s.samples_per_epoch,
+            getattr(task.train_set, "always", ()),
         )
         train = make_loader(task.train_set, self.batches, task.collate, s.workers)
         fused = accelerator.device.type == "cuda"
@@ -272,27 +276,6 @@ class Run:
             "ema": self.ema.model.state_dict() if self.ema else None,
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
-
-
-class Average:
-    """Exponential moving average of weights and statistics."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.decay = decay
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Move towards ``model``; faster in the first steps, whose weights are soon outdated."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        pairs = list(
-            zip(self.model.state_dict().values(), model.state_dict().values(), strict=True)
-        )
-        floats = [(a, b) for a, b in pairs if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
-        for a, b in pairs:
-            if not a.is_floating_point():
-                a.copy_(b)
 
 
 def schedule(step: int, total: int, warmup_fraction: float) -> float:

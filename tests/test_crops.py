@@ -18,8 +18,8 @@ def make(shape=(60, 128, 128), spacing=(2.0, 1.0, 1.0)) -> Volume:
 def test_side_follows_the_box_between_its_bounds():
     spacing = (1.0, 0.5, 0.5)
     assert crop_side_mm(LevelBox("C4", 0, 1, 0, 0, 120, 100), spacing) == pytest.approx(69.0)
-    assert crop_side_mm(LevelBox("C4", 0, 1, 0, 0, 10, 10), spacing) == 48.0
-    assert crop_side_mm(LevelBox("C4", 0, 1, 0, 0, 400, 10), spacing) == 90.0
+    assert crop_side_mm(LevelBox("C4", 0, 1, 0, 0, 10, 10), spacing) == 56.0
+    assert crop_side_mm(LevelBox("C4", 0, 1, 0, 0, 400, 10), spacing) == 80.0
 
 
 def test_frames_hold_the_evenly_spaced_slices_in_order():

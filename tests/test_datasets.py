@@ -1,5 +1,7 @@
 """What the networks are given: right labels, right boxes, the same for the same seed."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from cspine_lib.cropstore import build_crops
 from cspine_lib.datasets import (
     CropDataset,
     InferenceSliceDataset,
+    SampledCropDataset,
     SliceDataset,
     training_slices,
 )
@@ -114,3 +117,20 @@ def test_values_go_back_to_their_study_and_level(store):
 def test_labels_of_the_wrong_shape_are_refused(store):
     with pytest.raises(CspineError, match="labels"):
         CropDataset(store, ["s0"], {"s0": np.zeros(8)})
+
+
+def test_every_broken_level_and_a_share_of_the_whole_ones(store):
+    labels = {uid: np.eye(7)[i] for i, uid in enumerate(store.ids)}
+    data = SampledCropDataset(store, ["s1", "s0"], labels, share=0.25)
+    broken = [i for i in range(len(data)) if data.labels[i] > 0]
+    assert data.always == broken and len(broken) >= 1
+    whole = len(data) - len(broken)
+    used = data.per_epoch - len(broken)
+    assert used == round(0.25 * whole)
+    # The shift of the log-odds when only `used` of `whole` negatives are looked at.
+    assert math.exp(data.offset) == pytest.approx(whole / used)
+    _, (label, offset) = data[broken[0]]
+    assert float(label) == 1 and float(offset) == pytest.approx(data.offset)
+    assert SampledCropDataset(store, ["s1", "s0"], labels).offset == 0
+    with pytest.raises(CspineError, match="share"):
+        SampledCropDataset(store, ["s1"], labels, share=0)

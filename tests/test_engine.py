@@ -476,6 +476,17 @@ def test_samples_per_epoch_draws_anew():
     assert first != second
 
 
+def test_rare_samples_are_in_every_limited_epoch():
+    batches = EpochBatches(1000, 10, seed=3, limit=50, always=[7, 500, 993])
+    others = []
+    for epoch in range(3):
+        batches.epoch = epoch
+        drawn = [i for b in batches for i in b]
+        assert len(drawn) == len(set(drawn)) == 50 and {7, 500, 993} <= set(drawn)
+        others.append(set(drawn) - {7, 500, 993})
+    assert others[0] != others[1] != others[2]
+
+
 def test_schedule_climbs_then_falls():
     factors = [schedule(i, 100, 0.1) for i in range(100)]
     assert np.argmax(factors) in (9, 10)

@@ -34,29 +34,33 @@ class Visibility:
     reach: float
     """Size of the sheet, 1 through the whole structure."""
     hidden: float
-    """The draw behind the other four: 0 plain, 1 hidden."""
+    """The draw behind the others: 0 plain, 1 hidden."""
+    pieces: int = 0
+    """Comminution: further sheets around the first."""
 
 
 def draw_visibility(rng: np.random.Generator, difficulty: float) -> Visibility:
     """One draw of a fracture's visibility.
 
-    ``hidden`` is logistic-normal: its median runs from 0.03 at difficulty 0 over
-    0.32 at 0.5 to 0.89 at 1, with a wide spread at every value, so that a set
+    ``hidden`` is logistic-normal: its median runs from 0.001 at difficulty 0 over
+    0.08 at 0.5 to 0.88 at 1, with a wide spread at every value, so that a set
     always mixes plain and hidden fractures.  Widths run from 2 mm (plain) to
-    0.3 mm, below any voxel.  For equal random numbers every property falls as
-    the difficulty grows.
+    0.3 mm, below any voxel; plain fractures also move by up to 6 mm and break
+    into more pieces.  For equal random numbers every property falls as the
+    difficulty grows.
     """
     z = rng.standard_normal()
-    first, second = rng.random(2)
-    hidden = 1 / (1 + math.exp(-(5.7 * difficulty - 3.6 + 1.3 * z)))
+    first, second, third = rng.random(3)
+    hidden = 1 / (1 + math.exp(-(8.9 * difficulty - 6.9 + 1.3 * z)))
     plain = 1 - hidden
     moved = first < 0.9 * plain
     return Visibility(
-        width_mm=0.3 + 1.7 * plain**0.7,
+        width_mm=0.3 + 1.7 * plain**0.5,
         contrast=1 - 0.6 * hidden**1.5,
-        displacement_mm=(0.8 + 2.7 * second) * plain if moved else 0.0,
-        reach=1.05 - 0.35 * hidden,
+        displacement_mm=(1.2 + 4.8 * second) * plain if moved else 0.0,
+        reach=1.3 - 0.55 * hidden,
         hidden=hidden,
+        pieces=int(plain * (1.5 + 3.0 * third)),
     )
 
 

@@ -77,7 +77,8 @@ COMPANIONS: Final = {"C1": ("posterior_arch",), "C2": ("transverse_process", "ha
 """What a second fracture of the same level can be; below C2 any posterior element."""
 PRESSED: Final = ("compression", "burst")
 """Kinds in which bone is driven into bone: some height is always lost."""
-COMPANION_SHARE: Final = 0.3
+COMPANION_SHARE: Final = 0.5
+MAX_PIECES: Final = 4
 
 
 def _sheet(
@@ -234,10 +235,35 @@ BUILDERS: Final[dict[str, Builder]] = {
 }
 
 
+def _splinter(main: Sheet, rng: np.random.Generator) -> Sheet:
+    """A further crack beside the main one, at an angle to it: comminution."""
+    n = np.asarray(main.normal) / np.linalg.norm(main.normal)
+    away = rng.choice([-1.0, 1.0]) * rng.uniform(1.5, 5.0)
+    point = np.asarray(main.point) + away * n + rng.normal(0, 1.5, 3)
+    tilted = n + rng.normal(0, 0.55, 3)
+    size = np.asarray(main.radii) * rng.uniform(0.55, 0.95)
+    phases = rng.uniform(0, 6.28, 3)
+    return replace(
+        main,
+        point=_triple(point),
+        normal=_triple(tilted),
+        radii=_triple(size),
+        phases=_triple(phases),
+    )
+
+
+def _triple(values: np.ndarray) -> Triple:
+    x, y, z = (float(v) for v in values)
+    return x, y, z
+
+
 def make_break(v: Vertebra, kind: str, rng: np.random.Generator, visibility: Visibility) -> Break:
     """One fracture of a kind in a vertebra."""
     side = 1.0 if rng.random() < 0.5 else -1.0
     sheets, moves = BUILDERS[kind](v, side, rng, visibility.reach)
+    # Each piece has a generator of its own: more pieces leave the other draws as they are.
+    for child in rng.spawn(MAX_PIECES)[: visibility.pieces]:
+        sheets.append(_splinter(sheets[0], child))
     pressed = 0.0
     if kind in PRESSED:
         plain = 1 - visibility.hidden
