@@ -10,31 +10,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from cspine_lib.anatomy import LEVELS
 from cspine_lib.dicom import read_series
 from cspine_lib.labels import LevelBox
-from cspine_lib.localise import decode_levels
 from cspine_lib.plots import overview_figure, save_png
 from cspine_lib.runs import read_json
-from cspine_lib.slices import low_stack, neighbour_step, stack_25d
-from cspine_lib.stage1 import slice_predictions
+from cspine_lib.stage1 import locate_volume
 from cspine_lib.two_stage import TwoStageModel
 from cspine_lib.volume import Volume
 
 
 def located(model: TwoStageModel, volume: Volume, ordered: bool) -> dict[str, LevelBox]:
     """Levels with or without the knowledge that they follow each other."""
-    profile = model.profile
-    stack, z = low_stack(volume, profile.localiser_px, profile.localiser_pitch_mm)
-    images = stack_25d(stack, np.arange(len(stack)), neighbour_step(z, volume.spacing_zyx_mm[0]))
-    prob, box = slice_predictions(model.localisers, images)
-    side = max(volume.shape_zyx[1:])
-    return decode_levels(prob, box * side, z, volume.spacing_zyx_mm, ordered=ordered)
+    recipe = replace(model.recipe.localiser, ordered=ordered)
+    return locate_volume(model.localisers, volume, recipe, model.profile)
 
 
 def row(level: str, eye: Mapping[str, Any], found: list[dict[str, LevelBox]], dz: float) -> str:

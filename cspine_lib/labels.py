@@ -8,7 +8,7 @@ cervical vertebrae in the slice, and 24 evenly spaced slices stand for a level.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,16 @@ class LevelBox:
         """Centre as a fractional voxel index (voxel centres are whole numbers)."""
         y, x = (self.y0 + self.y1 - 1) / 2, (self.x0 + self.x1 - 1) / 2
         return (self.z0 + self.z1) / 2, y, x
+
+    def moved(self, dx_px: float, dy_px: float) -> LevelBox:
+        """The same box further right and down in the image."""
+        return replace(
+            self,
+            x0=self.x0 + dx_px,
+            x1=self.x1 + dx_px,
+            y0=self.y0 + dy_px,
+            y1=self.y1 + dy_px,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """A form for JSON; ``LevelBox(**d)`` reads it back."""

@@ -40,7 +40,11 @@ LOGIT_CLIP = 4.0
 
 ABSENT_COST = 2.0
 """Cost of leaving out a level whose expected place is in view, in units of log-odds.  Leaving out
-a level that would lie outside the scan costs nothing."""
+a level that would lie outside the scan costs ``OUTSIDE_COST``."""
+
+OUTSIDE_COST = 1.0
+"""Cost of a level outside the scan.  Not nothing: a scan of the neck is made to show all seven
+(of RSNA's 2019 one shows none), and a single level at the end of a long scan is a mistake."""
 
 MIN_HALF_MM = 5.0
 """Half of the shortest slice range that the ordered way gives a level."""
@@ -187,13 +191,15 @@ def _best_chain(score: Float, dz: float) -> dict[int, int]:
 def _absent_above(k: int, at_mm: Float) -> Float:
     """Cost of having no level above level ``k`` at each position."""
     expected = at_mm[:, None] - np.cumsum(PITCH_MM[:k][::-1])[None, :]
-    return ABSENT_COST * (expected >= at_mm[0]).sum(axis=1)
+    inside = (expected >= at_mm[0]).sum(axis=1)
+    return ABSENT_COST * inside + OUTSIDE_COST * (k - inside)
 
 
 def _absent_below(k: int, at_mm: Float) -> Float:
     """Cost of having no level below level ``k`` at each position."""
     expected = at_mm[:, None] + np.cumsum(PITCH_MM[k:])[None, :]
-    return ABSENT_COST * (expected <= at_mm[-1]).sum(axis=1)
+    inside = (expected <= at_mm[-1]).sum(axis=1)
+    return ABSENT_COST * inside + OUTSIDE_COST * (expected.shape[1] - inside)
 
 
 def _extent(

@@ -151,6 +151,7 @@ def overview_figure(
     x_mid = int(np.median([b.centre_zyx[2] for b in boxes])) if boxes else volume.shape_zyx[2] // 2
     show_plane(sagittal, volume, "sagittal", x_mid)
     draw_level_boxes(sagittal, volume, levels)
+    _zoom(sagittal, volume, boxes)
     sagittal.set_title("levels that the localiser claims (sagittal)", fontsize=10)
     for i, name in enumerate(LEVELS):
         axes = figure.add_subplot(grid[i // 4, 2 + i % 4])
@@ -161,6 +162,18 @@ def overview_figure(
     if notes:
         figure.supxlabel("\n".join(notes), fontsize=8, color=INK)
     return figure
+
+
+def _zoom(axes: Axes, volume: Volume, boxes: Sequence[LevelBox], around_mm: float = 45.0) -> None:
+    """Show the claimed levels and what is around them; a whole head would make them small."""
+    if not boxes:
+        return
+    dz, dy, _ = volume.spacing_zyx_mm
+    z, y, _ = volume.shape_zyx
+    top, bottom = min(b.z0 for b in boxes) * dz, max(b.z1 for b in boxes) * dz
+    front, back = min(b.y0 for b in boxes) * dy, max(b.y1 for b in boxes) * dy
+    axes.set_xlim(max(front - around_mm, 0), min(back + around_mm, y * dy))
+    axes.set_ylim(min(bottom + around_mm, z * dz), max(top - around_mm, 0))
 
 
 def _level_panel(

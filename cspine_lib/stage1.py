@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from tqdm.auto import tqdm
 
-from cspine_lib.augment import SliceTransform, to_float
+from cspine_lib.augment import Ranges, SliceTransform, to_float
 from cspine_lib.batches import set_seed
 from cspine_lib.cache import VolumeCache
 from cspine_lib.config import Profile, Weights, device_name
@@ -33,6 +33,15 @@ from cspine_lib.slices import low_stack, neighbour_step, stack_25d
 from cspine_lib.splits import inner_split, patient_folds
 from cspine_lib.volume import Volume
 from cspine_lib.weights import create_encoder
+
+WIDEST_MM = 260.0
+"""Fields of view up to here are neck scans (RSNA's: about 512 pixels of 0.3 to 0.5 mm)."""
+FIELD_MM = 160.0
+"""Side of the window that is cut from wider ones."""
+BODY_HU = -300
+VIEWS = Ranges(shift=0.12, turn_deg=12.0, zoom=0.25, brightness=0.1, contrast=0.3)
+"""Wide, wider than any one set of scans needs: fields of view, scanners and patients of other
+sets are what a localiser meets next."""
 
 BATCH = 64
 """Slices per forward pass when levels are located."""
@@ -126,7 +135,7 @@ def _train_part(
             seed=seed,
         ),
         out_dir=folder,
-        batch_transform=SliceTransform(),
+        batch_transform=SliceTransform(VIEWS),
         fingerprint={"cache": cache.folder.name, "train": train, "val": val},
         progress=progress,
         label=f"stage 1, model {index + 1}/{recipe.parts}",
@@ -169,7 +178,15 @@ def slice_predictions(
 def locate_volume(
     models: Sequence[LevelLocaliser], volume: Volume, recipe: LocaliserRecipe, profile: Profile
 ) -> dict[str, LevelBox]:
-    """Levels of a study that none of the models has seen."""
+    """Levels of a study that none of the models has seen.
+
+    A field of view wider than any neck scan's is first cut down to the neck: the
+    localisers know the spine at the size that it has there.
+    """
+    part, (dy, dx) = neck_field(volume)
+    if part is not volume:
+        found = locate_volume(models, part, recipe, profile)
+        return {name: box.moved(dx, dy) for name, box in found.items()}
     stack, z_index = low_stack(volume, profile.localiser_px, profile.localiser_pitch_mm)
     side = max(volume.shape_zyx[1:])
     images = stack_25d(
@@ -177,6 +194,32 @@ def locate_volume(
     )
     prob, box = slice_predictions(models, images)
     return decode_levels(prob, box * side, z_index, volume.spacing_zyx_mm, ordered=recipe.ordered)
+
+
+def neck_field(volume: Volume) -> tuple[Volume, tuple[int, int]]:
+    """The part of a volume that a neck scan would show, and its first row and column.
+
+    The neck is where the body is narrowest: the window is centred on the body in the
+    two fifths of the slices that hold least of it.  A volume of usual width is returned
+    as it is, with (0, 0).
+    """
+    _, y, x = volume.shape_zyx
+    _, dy, dx = volume.spacing_zyx_mm
+    if max(y * dy, x * dx) <= WIDEST_MM:
+        return volume, (0, 0)
+    body = volume.hu_zyx[:, ::2, ::2] > BODY_HU
+    area = body.sum(axis=(1, 2))
+    neck = body[(area > 0) & (area <= np.quantile(area[area > 0], 0.4))] if area.any() else body
+    if not neck.any():
+        return volume, (0, 0)
+    rows, columns = (
+        2 * np.average(np.arange(n), weights=neck.sum(axis=(0, other)))
+        for n, other in ((neck.shape[1], 2), (neck.shape[2], 1))
+    )
+    height, width = min(y, round(FIELD_MM / dy)), min(x, round(FIELD_MM / dx))
+    y0 = int(np.clip(round(rows - height / 2), 0, y - height))
+    x0 = int(np.clip(round(columns - width / 2), 0, x - width))
+    return volume.crop((0, y0, x0), (volume.shape_zyx[0], height, width)), (y0, x0)
 
 
 def locate_training_studies(
