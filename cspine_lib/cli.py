@@ -107,11 +107,12 @@ def train(
     """Train a method on all training studies; run again to resume."""
     from cspine_lib.config import runs_home
     from cspine_lib.methods import train_method
+    from cspine_lib.recipes import get_recipe
     from cspine_lib.sources import dataset_for
 
-    chosen = get_profile(profile)
+    chosen, recipe = get_profile(profile), get_recipe(method)
     dataset = dataset_for(chosen, data, quiet=quiet)
-    folder = out or runs_home() / f"{method}-{chosen.name}"
+    folder = out or runs_home() / f"{recipe.name}-{chosen.name}"
     record = train_method(method, dataset, chosen, folder, seed=seed, progress=not quiet)
     typer.echo(f"{method}: trained in {record.seconds:.0f} s on {record.device}, run in {folder}")
 

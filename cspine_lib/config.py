@@ -43,8 +43,6 @@ class Profile:
     backbone: str
     """timm name of the 2D encoder of both stages."""
     folds: int = 5
-    frozen_norm: bool = False
-    """Keep the batch norms' pretrained statistics: quicker, and steadier on short schedules."""
     cache: Literal["volume", "low"] = "volume"
     """Whole volumes, or low-resolution volumes and crops only (the real set)."""
     # Stage 1: levels and box from a 2.5D slice.

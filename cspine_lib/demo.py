@@ -16,10 +16,11 @@ import typer
 from cspine_lib.anatomy import LEVELS
 from cspine_lib.config import DEFAULT_SEED, Profile
 from cspine_lib.errors import CspineError
+from cspine_lib.leakage import check_leakage
 from cspine_lib.metrics import Interval
 from cspine_lib.phantom.tables import TEST_TRUTH_CSV
 from cspine_lib.runs import atomic_write_text, read_json
-from cspine_lib.scoring import score_submission
+from cspine_lib.scoring import Score, score_submission
 
 METHOD = "crop_bilstm"
 PICTURES = 6
@@ -31,7 +32,8 @@ def run_demo(profile: Profile, out: Path, *, progress: bool = True) -> dict[str,
 
     Args:
         profile: its phantom's test studies are the held-out ones.
-        out: run folder; gets ``result.json`` and ``predictions/``.
+        out: run folder; gets ``result.json``, ``scored.json`` (the run record with its
+            scores) and ``predictions/``.
 
     Returns:
         What ``result.json`` holds.
@@ -51,7 +53,11 @@ def run_demo(profile: Profile, out: Path, *, progress: bool = True) -> dict[str,
     typer.echo(f"3/3 predict: {len(dataset.test_ids)} held-out studies, from their DICOM files")
     predictions = out / "predictions"
     predict_folder(out, dataset.root, predictions, overviews=PICTURES, progress=progress)
-    result = _result(predictions / "submission.csv", dataset.root / TEST_TRUTH_CSV)
+    score = score_submission(predictions / "submission.csv", dataset.root / TEST_TRUTH_CSV)
+    scored = record.with_scores(score.ids, score.to_dict(), part="calibration")
+    check_leakage(scored, raise_on_leak=True)
+    scored.write(out / "scored.json")
+    result = _result(score)
     result |= {"data": record.data, "weights": record.weights, "method": METHOD}
     result["masked_studies"] = len(dataset.masked_ids)
     result["seconds"] = _seconds(out, time.perf_counter() - start)
@@ -60,9 +66,8 @@ def run_demo(profile: Profile, out: Path, *, progress: bool = True) -> dict[str,
     return result
 
 
-def _result(submission: Path, truth: Path) -> dict[str, Any]:
+def _result(score: Score) -> dict[str, Any]:
     """Loss of the submission beside that of the best constant on the same studies."""
-    score = score_submission(submission, truth)
     loss, base = score.loss["per_exam"], score.constant["per_exam"]
     difference, auroc = score.difference["per_exam"], score.level_auroc
     return {

@@ -25,6 +25,7 @@ from cspine_lib.anatomy import (
     TARGETS,
     TEST_COLUMNS,
     TEST_CSV,
+    TEST_IMAGES,
     TRAIN_CSV,
     row_id,
 )
@@ -109,14 +110,14 @@ def _is_dataset(source: Path) -> bool:
 
 
 def _studies(source: Path, dataset: RsnaDataset | None) -> Iterator[tuple[str, Path]]:
-    """Name and folder of every study to predict."""
+    """Name and folder of every study to predict; the folder need not be there."""
     if dataset is None:
         yield source.resolve().name, source
         return
     if not dataset.test_ids:
         raise CspineError(f"{source} has no {TEST_CSV}: give the folder of a single study instead")
     for uid in dataset.test_ids:
-        yield uid, dataset.study_folder(uid)
+        yield uid, dataset.root / TEST_IMAGES / uid
 
 
 def safe_name(study: str) -> str:

@@ -61,9 +61,7 @@ class LocaliserPart:
 
 def build_localiser(profile: Profile, weights: Weights = "imagenet") -> LevelLocaliser:
     """The untrained network of a profile."""
-    return LevelLocaliser(
-        create_encoder(profile.backbone, weights, frozen_norm=profile.frozen_norm)
-    )
+    return LevelLocaliser(create_encoder(profile.backbone, weights))
 
 
 def parts_of(cache: VolumeCache, ids: Sequence[str], n: int, seed: int) -> dict[str, int]:

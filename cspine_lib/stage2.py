@@ -33,7 +33,7 @@ def build_classifier(
 ) -> CropSequenceNet:
     """The untrained network of a profile."""
     return CropSequenceNet(
-        create_encoder(profile.backbone, weights, frozen_norm=profile.frozen_norm),
+        create_encoder(profile.backbone, weights),
         recipe.hidden,
         lstm=recipe.lstm,
         attention=recipe.attention,

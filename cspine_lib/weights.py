@@ -132,7 +132,7 @@ def create_encoder(
         in_chans: input channels.  Other than 3: the first convolution is adapted
             as timm does (repeated over channels and rescaled).
         drop_path: stochastic depth, for nets that have it.
-        frozen_norm: see ``Encoder``; has no effect on random weights.
+        frozen_norm: see ``Encoder``.
 
     Raises:
         CspineError: timm knows no such net, or there are no ImageNet weights and
@@ -155,8 +155,6 @@ def create_encoder(
             _warn_random(name)
     if net is None:
         net = timm.create_model(name, pretrained=False, **options)
-    # Random weights have no statistics worth keeping.
-    frozen_norm = frozen_norm and used != "random"
     return Encoder(net, name, used, in_chans=in_chans, frozen_norm=frozen_norm)
 
 

@@ -48,7 +48,8 @@ def ci_run(ci_phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from cspine_lib.methods import train_method
     from cspine_lib.rsna import open_dataset
 
-    folder = ci_phantom.parent / "ci-run"
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if "PYTEST_XDIST_WORKER" not in os.environ else base.parent) / "ci-run"
     with FileLock(folder.with_suffix(".lock")):
         profile = config.get_profile("ci")
         train_method("crop_bilstm", open_dataset(ci_phantom), profile, folder, progress=False)

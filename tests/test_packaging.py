@@ -18,9 +18,11 @@ from cspine_lib import __version__
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-CONDA_NAME = {"torch": "pytorch", "python-gdcm": "gdcm"}
+CONDA_NAME = {"torch": "pytorch", "python-gdcm": "gdcm", "huggingface-hub": "huggingface_hub"}
 """PyPI name → conda-forge name, where they differ."""
 IMPORT_NAME = {
+    "huggingface-hub": "huggingface_hub",
+    "ipython": "IPython",
     "python-gdcm": "gdcm",
     "pillow": "PIL",
     "scikit-learn": "sklearn",

@@ -33,7 +33,7 @@ def test_no_study_is_located_by_a_model_that_saw_it(ci_run):
 
 def test_record_proves_itself_clean(ci_run, ci_phantom):
     record = RunRecord.read(ci_run / "run.json")
-    record.scored = open_dataset(ci_phantom).test_ids
+    record = record.with_scores(open_dataset(ci_phantom).test_ids, {}, part="calibration")
     assert check_leakage(record) == []
     stage2 = record.part("stage2")
     assert not set(stage2.train) & set(stage2.val)
