@@ -16,6 +16,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from cspine_lib.anatomy import LEVELS, OVERALL, WINDOWS
 from cspine_lib.labels import LevelBox
@@ -127,6 +128,8 @@ def draw_level_boxes(axes: Axes, volume: Volume, levels: Mapping[str, LevelBox])
             va="center",
             ha="left" if LEVELS.index(name) % 2 else "right",
             clip_on=True,
+            # Dark blue on dark bone would not be read without a rim.
+            path_effects=[withStroke(linewidth=1.6, foreground="white")],
         )
 
 

@@ -43,7 +43,7 @@ def draw_visibility(rng: np.random.Generator, difficulty: float) -> Visibility:
     """One draw of a fracture's visibility.
 
     ``hidden`` is logistic-normal: its median runs from below 0.001 at difficulty 0 over
-    0.05 at 0.5 to 0.88 at 1, with a wide spread at every value, so that a set
+    0.04 at 0.5 to 0.88 at 1, with a wide spread at every value, so that a set
     always mixes plain and hidden fractures.  Widths run from 2 mm (plain) to
     0.3 mm, below any voxel; plain fractures also move by up to 6 mm and break
     into more pieces.  For equal random numbers every property falls as the
@@ -51,7 +51,7 @@ def draw_visibility(rng: np.random.Generator, difficulty: float) -> Visibility:
     """
     z = rng.standard_normal()
     first, second, third = rng.random(3)
-    hidden = 1 / (1 + math.exp(-(9.8 * difficulty - 7.8 + 2.0 * z)))
+    hidden = 1 / (1 + math.exp(-(10.4 * difficulty - 8.4 + 1.7 * z)))
     plain = 1 - hidden
     moved = first < 0.9 * plain
     return Visibility(
