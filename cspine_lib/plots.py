@@ -47,8 +47,8 @@ def set_style() -> None:
 
     mpl.rcParams.update(
         {
-            "figure.dpi": 80,
-            "savefig.dpi": 80,
+            "figure.dpi": 68,
+            "savefig.dpi": 68,
             "font.size": 10,
             "axes.spines.top": False,
             "axes.spines.right": False,
