@@ -6,7 +6,6 @@ Errors are one line that says what to do; the exit status is 2.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -88,8 +87,9 @@ def check(
 ) -> None:
     """Show what a data folder holds and what is wrong with it; exit 1 on errors."""
     from cspine_lib.integrity import check_dataset
+    from cspine_lib.jobs import usable_cores
 
-    report = check_dataset(data, workers=_cores(), progress=not quiet)
+    report = check_dataset(data, workers=usable_cores(), progress=not quiet)
     typer.echo(report.text())
     if not report.ok:
         raise typer.Exit(1)
@@ -181,10 +181,6 @@ def demo(
     from cspine_lib.demo import run_demo
 
     run_demo(get_profile(profile), out or runs_home() / "demo", progress=not quiet)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ from tqdm.auto import tqdm
 
 from cspine_lib import __version__
 from cspine_lib.anatomy import (
-    LEVELS,
     STUDY_COLUMN,
     SUBMISSION_COLUMNS,
     TARGETS,
@@ -152,10 +151,15 @@ def _predict_one(
     return result
 
 
+def _caution(model: TwoStageModel) -> str:
+    """What every page and file of results says."""
+    return f"{NOT_FOR_CLINIC} {PHANTOM_ONLY}" if model.phantom_only else NOT_FOR_CLINIC
+
+
 def _draw(out: Path, result: StudyResult, volume: Volume, model: TwoStageModel) -> None:
     notes = [issue.message for issue in result.issues if issue.severity == "warning"][:2]
     notes = [note if len(note) < 160 else note[:157] + "…" for note in notes]
-    notes.append(f"{NOT_FOR_CLINIC} {PHANTOM_ONLY if model.phantom_only else ''}")
+    notes.append(_caution(model))
     overall = result.probability[TARGETS[0]]
     title = f"{result.study}   any fracture: {overall:.2f}"
     figure = overview_figure(volume, result.levels, result.probability, title, notes)
@@ -170,7 +174,7 @@ def _write_json(
         "run": model.identity,
         "version": __version__,
         "trained_on": model.record.data,
-        "note": f"{NOT_FOR_CLINIC} {PHANTOM_ONLY if model.phantom_only else ''}".strip(),
+        "note": _caution(model),
         "error": result.error,
         "probability": {t: round(result.probability[t], 6) for t in TARGETS},
         "levels": {},
@@ -231,6 +235,3 @@ def _write_tables(out: Path, results: list[StudyResult], dataset: RsnaDataset | 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
     with atomic_path(path) as part:
         frame.to_csv(part, index=False, float_format="%.6f")
-
-
-__all__ = ["LEVELS", "StudyResult", "predict_folder", "predict_volume", "safe_name"]
