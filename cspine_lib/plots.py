@@ -60,16 +60,30 @@ def set_style() -> None:
     )
 
 
+AXIS_MM = ("head → feet, mm", "front → back, mm", "right → left, mm")
+"""What the axes z, y and x of a volume mean in the patient."""
+PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
+"""Name of a plane → the axis of (z, y, x) that it is cut across."""
+
+
 def show_plane(
-    axes: Axes, volume: Volume, plane: str, index: int, window: str = "bone", **options: Any
+    axes: Axes,
+    volume: Volume,
+    plane: str,
+    index: int,
+    window: str = "bone",
+    *,
+    label_mm: bool = False,
+    **options: Any,
 ) -> None:
     """One plane of a volume in mm, head up or front up.
 
     Args:
         plane: ``axial`` (index along z), ``coronal`` (along y) or ``sagittal`` (along x).
+        label_mm: draw both axes, in mm from the first voxel, instead of none.
         options: passed on to ``imshow``.
     """
-    axis = {"axial": 0, "coronal": 1, "sagittal": 2}[plane]
+    axis = PLANES[plane]
     image = np.take(np.asarray(volume.hu_zyx), index, axis=axis)
     down, right = (s for i, s in enumerate(volume.spacing_zyx_mm) if i != axis)
     rows, columns = image.shape
@@ -82,7 +96,18 @@ def show_plane(
         extent=(-0.5 * right, (columns - 0.5) * right, (rows - 0.5) * down, -0.5 * down),
         **options,
     )
-    axes.set_axis_off()
+    if label_mm:
+        label_plane(axes, plane)
+    else:
+        axes.set_axis_off()
+
+
+def label_plane(axes: Axes, plane: str) -> None:
+    """Say on both axes of a plane drawn in mm where they run in the patient."""
+    down, right = (name for i, name in enumerate(AXIS_MM) if i != PLANES[plane])
+    axes.set_axis_on()
+    axes.set(xlabel=right, ylabel=down)
+    axes.tick_params(labelsize=8)
 
 
 def show_mask(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cspine_lib import checks
+from cspine_lib.checks.start import _window
 from cspine_lib.metrics import overall_noisy_or
 from cspine_lib.volume import window
 
@@ -34,7 +35,7 @@ def test_rounding_down_is_as_good():
 
 def test_the_graders_window_is_the_librarys():
     hu = np.arange(-1024, 3072, 7).astype(np.int16)
-    assert np.abs(checks._window(hu, 1800.0, 500.0).astype(int) - window(hu, "bone")).max() <= 1
+    assert np.abs(_window(hu, 1800.0, 500.0).astype(int) - window(hu, "bone")).max() <= 1
 
 
 def _unsorted(p, n):

@@ -1,0 +1,12 @@
+"""Graders of the notebooks' exercises: they say what is wrong, not only that it is.
+
+A grader takes the reader's function, tries it on random and on edge inputs against an oracle
+that is not the library's own code, and returns a ``Verdict``.  It knows the mistakes that are
+usually made and names the one it recognises.
+"""
+
+from cspine_lib.checks.base import Verdict
+from cspine_lib.checks.sequence import top_n_overall
+from cspine_lib.checks.start import window_hu
+
+__all__ = ["Verdict", "top_n_overall", "window_hu"]
