@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,20 @@ from cspine_lib.anatomy import STUDY_COLUMN, TEST_IMAGES, TRAIN_IMAGES
 from cspine_lib.dicom import Geometry, Series, read_geometry
 from cspine_lib.errors import CspineError
 from cspine_lib.headers import file_number
+from cspine_lib.issues import Issue
+from cspine_lib.oddities import header_oddities
 from cspine_lib.runs import atomic_write_text
 
-INDEX_VERSION = "1"
+INDEX_VERSION = "2"
 """Kept rows of another version are read anew."""
 STUDIES_PER_SAVE = 100
 
-TEXT_COLUMNS = ("transfer_syntaxes", "bits", "kernel", "manufacturer", "issues", "error", "key")
+KEPT_COLUMNS = ("key", "notes", "middle_file")
+"""What the file of kept rows needs and nobody else: left out of the index that is returned."""
+TEXT_COLUMNS = (
+    *("transfer_syntaxes", "bits", "kernel", "manufacturer", "issues", "error"),
+    *KEPT_COLUMNS,
+)
 
 
 @dataclass(frozen=True)
@@ -95,9 +103,28 @@ def study_row(folder: StudyFolder, found: Geometry | Series | None, error: str) 
         "bits": found.header["BitsStored"],
         "kernel": found.header["ConvolutionKernel"],
         "manufacturer": found.header["Manufacturer"],
-        "issues": ", ".join(dict.fromkeys(i.code for i in found.issues)),
+        "middle_file": _middle_file(found.files),
     }
+    issues = [*found.issues, *header_oddities(row)]
+    row["issues"] = codes(issues)
+    row["notes"] = json.dumps([(i.severity, i.code, i.message, i.file) for i in issues])
     return row
+
+
+def _middle_file(files: Sequence[str]) -> str:
+    """Name of the file in the middle of the stack; interpolated slices have none."""
+    middle = len(files) // 2
+    return next((name for name in (*files[middle:], *files[:middle]) if name), "")
+
+
+def codes(issues: Sequence[Issue]) -> str:
+    """The codes of issues, each once, in their order."""
+    return ", ".join(dict.fromkeys(i.code for i in issues))
+
+
+def issues_of(row: Mapping[str, Any]) -> list[Issue]:
+    """The issues of a row with its kept columns; ``file`` names a file of the study or none."""
+    return [Issue(*note) for note in json.loads(row.get("notes") or "[]")]
 
 
 def header_row(folder: StudyFolder) -> dict[str, Any]:
@@ -145,7 +172,8 @@ def build_index(
         One row per study folder, train before test: ``StudyInstanceUID, part, files, bytes,
         slices, rows, columns, dz_mm, dy_mm, dx_mm, first_number, numbers_skipped,
         feet_first, windows, thickness_mm, transfer_syntaxes, bits, kernel, manufacturer,
-        issues, error``.  ``error`` says why a study cannot be read; its numbers are NaN then.
+        issues, error``.  ``issues`` are codes, of the reader and of ``oddities``; ``error``
+        says why a study cannot be read; its numbers are NaN then.
 
     Raises:
         CspineError: no study folder under ``root``.
@@ -153,6 +181,14 @@ def build_index(
     folders = study_folders(Path(root))
     if not folders:
         raise CspineError(f"no studies under {root}; there is no {TRAIN_IMAGES} folder with any")
+    rows = index_rows(folders, workers, cache, progress)
+    return _table(rows).drop(columns=list(KEPT_COLUMNS), errors="ignore")
+
+
+def index_rows(
+    folders: Sequence[StudyFolder], workers: int, cache: Path | None, progress: bool
+) -> list[dict[str, Any]]:
+    """One row per folder, kept columns included; only new and changed studies are read."""
     kept = _kept_rows(cache)
     rows = {f.path: kept[f"{f.uid}:{f.key}"] for f in folders if f"{f.uid}:{f.key}" in kept}
     todo = [f for f in folders if f.path not in rows]
@@ -162,8 +198,7 @@ def build_index(
             text = io.StringIO()
             _table(list(rows.values())).to_csv(text, index=False)
             atomic_write_text(cache, text.getvalue())
-    table = _table([rows[f.path] | {"part": f.part} for f in folders])
-    return table.drop(columns="key")
+    return [rows[f.path] | {"part": f.part} for f in folders]
 
 
 def _read_rows(

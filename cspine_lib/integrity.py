@@ -12,21 +12,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from cspine_lib.anatomy import (
-    MASK_VALUE,
-    SEGMENTATIONS,
-    TEST_CSV,
-    TRAIN_CSV,
-)
+from cspine_lib.anatomy import LEVELS, MASK_VALUE, SEGMENTATIONS, TEST_CSV, TRAIN_CSV
+from cspine_lib.decode import decode_hu
 from cspine_lib.dicom import Geometry, Series, read_geometry, read_series
 from cspine_lib.errors import CspineError
-from cspine_lib.index import StudyFolder, study_folders, study_row
+from cspine_lib.headers import quiet_pydicom, read_header
+from cspine_lib.index import (
+    KEPT_COLUMNS,
+    StudyFolder,
+    codes,
+    index_rows,
+    issues_of,
+    study_folders,
+    study_row,
+)
 from cspine_lib.inventory import what_is_there
-from cspine_lib.issues import Issue, error, gathered, warning
+from cspine_lib.issues import BadFile, Issue, error, gathered, warning
 from cspine_lib.masks import read_mask
+from cspine_lib.oddities import mask_axes, mask_oddities, middle_oddities, slices_by_value
 from cspine_lib.rsna import data_set_name
 from cspine_lib.tables import Tables, read_tables
 
@@ -50,8 +55,9 @@ class CheckReport:
     Args:
         name: name of the data set.
         table: what is there, columns ``what`` and ``value``.
-        studies: one row per study folder, see ``index.build_index``.
-        issues: errors first.
+        studies: one row per study folder, see ``index.build_index``; its ``issues`` hold the
+            codes of all that was found in the study, ``mask`` the levels in its mask.
+        issues: errors first; many of one kind are counted, not listed.
     """
 
     name: str
@@ -77,7 +83,11 @@ class CheckReport:
 
 
 def check_dataset(
-    path: str | Path, workers: int = 1, progress: bool = False, pixels: bool | None = None
+    path: str | Path,
+    workers: int = 1,
+    progress: bool = False,
+    pixels: bool | None = None,
+    cache: Path | None = None,
 ) -> CheckReport:
     """Look at every table, study, mask and box of a data set.
 
@@ -86,6 +96,9 @@ def check_dataset(
         workers: processes; 1 starts none.
         progress: show a bar.
         pixels: decode every slice too; by default only where that is a matter of minutes.
+            Without, one slice per study is decoded, all masks, and else headers only.
+        cache: CSV file of ``index.build_index``, whose rows are taken where ``pixels`` is
+            false: headers of unchanged studies are not read again.
 
     Raises:
         CspineError: ``path`` is no data set at all.
@@ -97,8 +110,9 @@ def check_dataset(
     if pixels is None:
         pixels = sum(f.files for f in folders) <= MAX_FILES_DECODED
     issues = [*tables.issues, *_match(tables, folders), *_stray_masks(root, folders)]
+    known = [None] * len(folders) if pixels else index_rows(folders, workers, cache, progress)
     rows = []
-    jobs = [(root, f, tables.boxes_of(f.uid), pixels) for f in folders]
+    jobs = [(root, f, tables.boxes_of(f.uid), k) for f, k in zip(folders, known, strict=True)]
     for row, found in _run(jobs, workers, progress):
         rows.append(row)
         issues += found
@@ -126,28 +140,54 @@ def _run(
 
 
 def check_study(
-    root: Path, folder: StudyFolder, boxes: pd.DataFrame, pixels: bool
+    root: Path, folder: StudyFolder, boxes: pd.DataFrame, known: dict[str, Any] | None
 ) -> tuple[dict[str, Any], list[Issue]]:
-    """Index row and issues of one study: its files, its mask, its boxes."""
-    found: Geometry | Series
+    """Row and issues of one study: its files, its mask, its boxes.
+
+    Args:
+        known: its row of ``index.index_rows``; None: read it, and decode every slice.
+    """
+    series, row = None, known
+    if row is None:
+        try:
+            series = read_series(folder.path)
+            row = study_row(folder, series, "")
+        except CspineError as problem:
+            row = study_row(folder, None, str(problem))
+    row = {**row, "mask": None}
+    if row["error"]:
+        issues = [error("unreadable_study", row["error"], folder.uid)]
+    else:
+        issues = [
+            Issue(i.severity, i.code, f"{i.file}: {i.message}" if i.file else i.message, folder.uid)
+            for i in [*issues_of(row), *_check_middle(folder, row, series)]
+        ]
+        mask = _mask_path(root, folder.uid)
+        if mask or len(boxes):
+            found = series or read_geometry(folder.path)
+            row["mask"], of_mask = _check_mask(mask, folder.uid, found)
+            issues += of_mask + _check_boxes(folder, boxes, found)
+    row["issues"] = codes(issues)
+    return {k: v for k, v in row.items() if k not in KEPT_COLUMNS}, issues
+
+
+def _check_middle(folder: StudyFolder, row: dict[str, Any], series: Series | None) -> list[Issue]:
+    """What the pixels of the study's middle slice say: the only ones that a check must decode."""
+    spacing_yx_mm = (row["dy_mm"], row["dx_mm"])
+    if series is not None:
+        middle = series.volume.hu_zyx[series.volume.shape_zyx[0] // 2]
+        return middle_oddities(middle, spacing_yx_mm)
+    path = Path(folder.path) / row["middle_file"]
     try:
-        found = read_series(folder.path) if pixels else read_geometry(folder.path)
-    except CspineError as problem:
-        row = study_row(folder, None, str(problem)) | {"mask": None}
-        return row, [error("unreadable_study", str(problem), folder.uid)]
-    row = study_row(folder, found, "")
-    issues = [
-        Issue(i.severity, i.code, f"{i.file}: {i.message}" if i.file else i.message, folder.uid)
-        for i in found.issues
-    ]
-    if row["feet_first"]:
-        issues.append(warning("feet_first", "file numbers run from feet to head", folder.uid))
-    if row["numbers_skipped"]:
-        message = f"{row['numbers_skipped']} numbers are missing among the files' names"
-        issues.append(warning("numbers_skipped", message, folder.uid))
-    levels, mask_issues = _check_mask(root, folder.uid, found)
-    row["mask"] = levels
-    return row, issues + mask_issues + _check_boxes(folder, boxes, found)
+        with quiet_pydicom():
+            return middle_oddities(decode_hu(read_header(path)), spacing_yx_mm)
+    except (BadFile, OSError):
+        return []  # it has been named by the headers, or will be where it is read
+
+
+def _mask_path(root: Path, uid: str) -> Path | None:
+    paths = [root / SEGMENTATIONS / f"{uid}{end}" for end in (".nii", ".nii.gz")]
+    return next((p for p in paths if p.is_file()), None)
 
 
 def _grid(found: Geometry | Series) -> tuple[tuple[int, int, int], Any]:
@@ -156,20 +196,19 @@ def _grid(found: Geometry | Series) -> tuple[tuple[int, int, int], Any]:
     return found.shape_zyx, found.affine_mm
 
 
-def _check_mask(root: Path, uid: str, found: Geometry | Series) -> tuple[str | None, list[Issue]]:
-    """Levels in the mask (None: no mask), and what is wrong with it."""
-    paths = [root / SEGMENTATIONS / f"{uid}{end}" for end in (".nii", ".nii.gz")]
-    path = next((p for p in paths if p.is_file()), None)
+def _check_mask(
+    path: Path | None, uid: str, found: Geometry | Series
+) -> tuple[str | None, list[Issue]]:
+    """Levels in the mask (None: no mask), and what is wrong or odd about it."""
     if path is None:
         return None, []
     try:
-        values = np.unique(read_mask(path, *_grid(found)))
+        has_value = slices_by_value(read_mask(path, *_grid(found)))
     except CspineError as problem:
         return "", [error("bad_mask", str(problem), uid)]
-    levels = [level for level, value in MASK_VALUE.items() if value in values]
-    if levels:
-        return " ".join(levels), []
-    return "", [warning("no_cervical_level", "its mask has no voxel of C1–C7", uid)]
+    levels = [level for level in LEVELS if has_value[:, MASK_VALUE[level]].any()]
+    issues = mask_oddities(has_value, mask_axes(path))
+    return " ".join(levels), [warning(i.code, i.message, uid) for i in issues]
 
 
 def _check_boxes(folder: StudyFolder, boxes: pd.DataFrame, found: Geometry | Series) -> list[Issue]:

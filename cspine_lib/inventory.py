@@ -58,6 +58,8 @@ def _study_rows(good: pd.DataFrame) -> list[tuple[str, str]]:
     skipped = int((good["numbers_skipped"] > 0).sum())
     rows.append(("numbers skipped", f"{skipped} studies"))
     rows.append(("several display windows", f"{int((good['windows'] > 1).sum())} studies"))
+    overlapping = good["issues"].str.split(", ").map(lambda codes: "overlapping_slices" in codes)
+    rows.append(("overlapping slices", f"{int(overlapping.sum())} studies"))
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 from dicom_factory import random_hu, write_series
 from test_rsna import AFFINE, HU, MASK, save_mask, write_dataset
 
+from cspine_lib.anatomy import TRUTH_FILE
 from cspine_lib.errors import CspineError
 from cspine_lib.index import build_index
 from cspine_lib.integrity import CheckReport, check_dataset
+from cspine_lib.oddities import lung_cm2, middle_oddities
 
 
 def found(report: CheckReport) -> set[tuple[str, str]]:
@@ -38,10 +41,9 @@ def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
 
 def test_sound_set(tmp_path: Path) -> None:
     report = check_dataset(sound(tmp_path))
-    assert found(report) == {
-        ("warning", "feet_first"),
-        ("warning", "test_study_without_folder"),
-    }
+    oddities = {"feet_first", "late_start", "unsigned", "overlapping_slices"}
+    oddities |= {"cut_top", "cut_bottom"}  # its mask is noise: C1 and C7 are everywhere
+    assert found(report) == {("warning", code) for code in (*oddities, "test_study_without_folder")}
     assert report.ok
     table = dict(report.table.to_numpy().tolist())
     assert table["train studies"] == "3 in the table, 3 folders"
@@ -49,7 +51,7 @@ def test_sound_set(tmp_path: Path) -> None:
     assert table["DICOM files"].startswith("35, ")
     assert table["slices per study"] == "5 to 12, median 9"
     assert table["numbered feet to head"] == "1 studies"
-    assert report.text().endswith("0 errors, 2 warnings")
+    assert report.text().endswith("0 errors, 13 warnings")
 
 
 def cut_file(root: Path) -> None:
@@ -186,6 +188,86 @@ def test_fresh_phantom_passes(ci_phantom: Path) -> None:
     assert "no_cervical_level" in codes or report.studies["mask"].isna().any()
     table = dict(report.table.to_numpy().tolist())
     assert "1.2.840.10008.1.2.4.70" in table["transfer syntax"]
+
+
+PLANTED: dict[str, tuple[Callable[[object], bool], set[str]]] = {
+    "syntax=jpeg": (lambda t: t["syntax"] == "jpeg", {"compressed"}),
+    "syntax=implicit": (lambda t: t["syntax"] == "implicit", {"implicit_vr"}),
+    "unsigned": (lambda t: not t["signed"], {"unsigned"}),
+    "multi_window": (lambda t: t["multi_window"], {"several_windows"}),
+    "overlapping_slices": (lambda t: t["overlapping_slices"], {"overlapping_slices"}),
+    "feet_first": (lambda t: t["feet_first"], {"feet_first"}),
+    "late_start": (lambda t: t["late_start"], {"late_start"}),
+    "skipped_number": (lambda t: t["skipped_number"], {"numbers_skipped"}),
+    "unreadable_file": (lambda t: t["unreadable_file"], {"truncated", "unreadable"}),
+    "no_cervical": (lambda t: t["no_cervical"], {"chest", "no_cervical_level"}),
+    "mask_axes": (lambda t: t["mask_axes"] not in (None, "LAS"), {"mask_axes"}),
+    # Which level a slice shows is not in a header: only masked studies can be told.
+    "cut_top": (lambda t: t["cut_top"] and bool(t["mask_axes"]), {"cut_top"}),
+    "cut_bottom": (lambda t: t["cut_bottom"] and bool(t["mask_axes"]), {"cut_bottom"}),
+}
+"""Trap of the phantom's truth → whether a study has it in a way that can be seen, its codes."""
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["pixels", "headers"])
+def ci_report(request: pytest.FixtureRequest, ci_phantom: Path) -> CheckReport:
+    return check_dataset(ci_phantom, pixels=request.param)
+
+
+@pytest.mark.parametrize("trap", PLANTED)
+def test_each_planted_trap_is_found_in_its_study_and_in_no_other(
+    ci_report: CheckReport, ci_phantom: Path, trap: str
+) -> None:
+    truth = json.loads((ci_phantom / TRUTH_FILE).read_text())["studies"]
+    has, names = PLANTED[trap]
+    planted = {uid for uid, study in truth.items() if has(study["traps"])}
+    issues = ci_report.studies.set_index("StudyInstanceUID")["issues"]
+    told = {uid for uid, text in issues.items() if set(text.split(", ")) & names}
+    assert planted, "the phantom has lost a trap"
+    assert told == planted
+    assert names & {i.code for i in ci_report.issues}
+
+
+def test_the_list_of_planted_traps_is_whole(ci_phantom: Path) -> None:
+    truth = json.loads((ci_phantom / TRUTH_FILE).read_text())["studies"]
+    planted = {name.split("=")[0] for name in PLANTED} - {"unsigned"} | {"signed"}
+    assert planted == set(next(iter(truth.values()))["traps"])
+
+
+def test_many_oddities_are_counted_not_listed(ci_report: CheckReport) -> None:
+    text = ci_report.text()
+    assert len(text.splitlines()) < 60 and "times, this is the first" in text
+
+
+def test_the_check_takes_what_the_index_knows(
+    ci_phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "index.csv"
+    first = check_dataset(ci_phantom, pixels=False, cache=cache)
+    read: list[str] = []
+    real = __import__("cspine_lib.index", fromlist=["read_geometry"]).read_geometry
+
+    def counted(path: str) -> object:
+        read.append(path)
+        return real(path)
+
+    monkeypatch.setattr("cspine_lib.index.read_geometry", counted)
+    again = check_dataset(ci_phantom, pixels=False, cache=cache)
+    assert read == [] and again.issues == first.issues
+    pd.testing.assert_frame_equal(again.studies, first.studies, check_dtype=False)
+    index = build_index(ci_phantom, cache=cache)
+    assert read == [] and not {"key", "notes", "middle_file"} & set(index.columns)
+
+
+def test_a_chest_is_told_from_a_neck() -> None:
+    chest = np.full((100, 100), 40, np.int16)
+    chest[20:80, 10:40] = -800
+    assert [i.code for i in middle_oddities(chest, (1.1, 1.1))] == ["chest"]
+    assert lung_cm2(chest, (1.0, 1.0)) == pytest.approx(18.0)
+    assert middle_oddities(chest, (0.5, 0.5)) == []  # 4.5 cm² are no lungs
+    rim = np.full((100, 100), 40, np.int16)
+    rim[::8] = -800  # hairs and rims, a pixel wide
+    assert middle_oddities(rim, (1.0, 1.0)) == []
 
 
 def test_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
