@@ -6,7 +6,18 @@ usually made and names the one it recognises.
 """
 
 from cspine_lib.checks.base import Verdict
+from cspine_lib.checks.metric import competition_loss
+from cspine_lib.checks.metric_constants import global_shift, per_exam_constants
+from cspine_lib.checks.metric_interval import study_interval
 from cspine_lib.checks.sequence import top_n_overall
 from cspine_lib.checks.start import window_hu
 
-__all__ = ["Verdict", "top_n_overall", "window_hu"]
+__all__ = [
+    "Verdict",
+    "competition_loss",
+    "global_shift",
+    "per_exam_constants",
+    "study_interval",
+    "top_n_overall",
+    "window_hu",
+]

@@ -74,8 +74,12 @@ def per_exam_loss(y: npt.ArrayLike, p: npt.ArrayLike, clip: float = CLIP) -> Flo
     return (w * log_loss_terms(y, p, clip)).sum(axis=1) / w.sum(axis=1)
 
 
-def _row_weights(y: npt.ArrayLike, normalisation: Normalisation) -> FloatArray:
-    """(N, 8) weights that sum to 1, under which the loss is a plain weighted sum of rows."""
+def row_weights(y: npt.ArrayLike, normalisation: Normalisation) -> FloatArray:
+    """(N, 8) weights that sum to 1, under which the loss is a plain weighted sum of rows.
+
+    Raises:
+        CspineError: unknown normalisation.
+    """
     w = weights(y)
     if normalisation == "per_exam":
         return w / w.sum(axis=1, keepdims=True) / len(w)
@@ -112,7 +116,7 @@ def loss_by_target(
 ) -> FloatArray:
     """What each target adds to the loss, (8,): the eight numbers sum to the loss."""
     terms = log_loss_terms(y, p, clip)
-    return (_row_weights(y, normalisation) * terms).sum(axis=0)
+    return (row_weights(y, normalisation) * terms).sum(axis=0)
 
 
 def level_losses(y: npt.ArrayLike, p: npt.ArrayLike, clip: float = CLIP) -> FloatArray:
@@ -132,7 +136,7 @@ def best_constants(y: npt.ArrayLike, normalisation: Normalisation = "per_exam") 
     fraction q = Σ v·y / Σ v, that is at odds E[v·y] : E[v·(1 − y)].
     """
     labels, _ = checked(y, np.zeros(len(TARGETS)))
-    v = _row_weights(labels, normalisation)
+    v = row_weights(labels, normalisation)
     return (v * labels).sum(axis=0) / v.sum(axis=0)
 
 
