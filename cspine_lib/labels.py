@@ -79,22 +79,37 @@ def levels_from_json(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, LevelBo
     return {level: LevelBox(**row) for level, row in rows.items()}
 
 
-def visible_levels(mask_zyx: npt.ArrayLike, min_voxels: int = 1) -> BoolArray:
+def level_areas(mask_zyx: npt.ArrayLike) -> IntArray:
+    """(Z, 7) voxels of C1–C7 in each slice; other mask values are ignored."""
+    mask = _three_axes(mask_zyx)
+    out = np.zeros((len(mask), N_LEVELS), dtype=np.intp)
+    for z, plane in enumerate(mask):
+        out[z] = np.bincount(plane.ravel(), minlength=N_LEVELS + 1)[1 : N_LEVELS + 1]
+    return out
+
+
+def visible_levels(
+    mask_zyx: npt.ArrayLike, min_voxels: int = 1, *, min_share: float = 0.0
+) -> BoolArray:
     """Which of C1–C7 each slice shows.
 
     Args:
         mask_zyx: (Z, Y, X) whole numbers, 1–7 for C1–C7; other values are ignored.
         min_voxels: a slice shows a level from this many of its voxels on (deck: 1).
+        min_share: and from this share of the level's area in the slice with most of it
+            (notebook 03; the deck has no such rule: 0).
 
     Returns:
         (Z, 7) bool.
+
+    Raises:
+        CspineError: no mask of three axes, or a share outside 0 to 1.
     """
-    mask = _three_axes(mask_zyx)
-    out = np.zeros((len(mask), N_LEVELS), dtype=bool)
-    for z, plane in enumerate(mask):
-        counts = np.bincount(plane.ravel(), minlength=N_LEVELS + 1)
-        out[z] = counts[1 : N_LEVELS + 1] >= min_voxels
-    return out
+    if not 0 <= min_share <= 1:
+        raise CspineError(f"a share runs from 0 to 1, got {min_share}")
+    areas = level_areas(mask_zyx)
+    least = np.maximum(min_voxels, min_share * areas.max(axis=0, initial=0))
+    return areas >= least
 
 
 def slice_range(visible_z: npt.ArrayLike) -> tuple[int, int]:
@@ -145,20 +160,26 @@ def spine_boxes(mask_zyx: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return out
 
 
-def true_levels(mask_zyx: npt.ArrayLike) -> dict[str, LevelBox]:
+def true_levels(mask_zyx: npt.ArrayLike, *, min_share: float = 0.0) -> dict[str, LevelBox]:
     """Slice range and box of every level in the mask, C1 first; absent levels are left out.
 
-    The box is that of the level's own voxels over all of its slices.
+    The box is that of the level's own voxels over all slices of its range.
+
+    Args:
+        mask_zyx: (Z, Y, X) whole numbers, 1–7 for C1–C7; other values are ignored.
+        min_share: see :func:`visible_levels`.
     """
     mask = _three_axes(mask_zyx)
+    visible = visible_levels(mask, min_share=min_share)
     out = {}
-    for level in LEVELS:
-        voxels = mask == MASK_VALUE[level]
-        visible_z = voxels.any(axis=(1, 2))
+    for i, level in enumerate(LEVELS):
+        if not visible[:, i].any():
+            continue
+        z0, z1 = slice_range(visible[:, i])
+        voxels = mask[z0 : z1 + 1] == MASK_VALUE[level]
         edges = _extent(voxels.any(axis=0))
-        if edges is not None:
-            z0, z1 = slice_range(visible_z)
-            out[level] = LevelBox(level, z0, z1, *edges)
+        assert edges is not None
+        out[level] = LevelBox(level, z0, z1, *edges)
     return out
 
 

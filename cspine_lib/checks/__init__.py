@@ -6,6 +6,9 @@ usually made and names the one it recognises.
 """
 
 from cspine_lib.checks.base import Verdict
+from cspine_lib.checks.mask_labels import level_box, spread_frames
+from cspine_lib.checks.mask_pieces import largest_piece
+from cspine_lib.checks.masks import align_mask
 from cspine_lib.checks.metric import competition_loss
 from cspine_lib.checks.metric_constants import global_shift, per_exam_constants
 from cspine_lib.checks.metric_interval import study_interval
@@ -14,9 +17,13 @@ from cspine_lib.checks.start import window_hu
 
 __all__ = [
     "Verdict",
+    "align_mask",
     "competition_loss",
     "global_shift",
+    "largest_piece",
+    "level_box",
     "per_exam_constants",
+    "spread_frames",
     "study_interval",
     "top_n_overall",
     "window_hu",
