@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lab lint notebooks clean
+.PHONY: demo test test-browser lab lint notebooks clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   train, predict and score the two-stage pipeline on a phantom"
 	@echo "make test   lint, types, unit tests and every notebook under the ci profile"
 	@echo "make lab    JupyterLab on the notebooks"
+	@echo "make test-browser   the viewer in a real JupyterLab (needs an installed Chromium)"
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -38,6 +39,14 @@ test: export CSPINE_HOME := $(CURDIR)
 test: lint
 	$(BIN)/cspine prepare --profile ci
 	$(BIN)/pytest -n 2 --dist loadscope --nbval-lax tests notebooks
+
+# The viewer in JupyterLab, in headless Chromium; its screenshots land in runs/browser.
+test-browser: export CSPINE_PROFILE := ci
+test-browser: export CSPINE_HOME := $(CURDIR)
+test-browser: .venv/ready
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[browser]"
+	$(BIN)/cspine prepare --profile ci
+	$(BIN)/pytest -m browser tests/browser
 
 # Executes the notebooks in place, top to bottom, under the profile of the committed outputs.
 notebooks: .venv/ready

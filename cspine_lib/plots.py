@@ -185,7 +185,7 @@ def overview_figure(
         axes = figure.add_subplot(grid[i // 4, 2 + i % 4])
         _level_panel(axes, volume, name, levels.get(name), probability[name])
     bars = figure.add_subplot(grid[1, 5])
-    _probability_bars(bars, probability)
+    probability_bars(bars, probability)
     figure.suptitle(title, fontsize=11)
     if notes:
         figure.supxlabel("\n".join(notes), fontsize=8, color=INK)
@@ -235,12 +235,13 @@ def _level_panel(
     axes.set_facecolor("black")
 
 
-def _probability_bars(axes: Axes, probability: Mapping[str, float]) -> None:
-    names = (*LEVELS, OVERALL)
+def probability_bars(axes: Axes, probability: Mapping[str, float]) -> None:
+    """Fracture probabilities as bars in the levels' colours, in the order C1–C7, overall."""
+    names = [name for name in (*LEVELS, OVERALL) if name in probability]
     values = [probability[name] for name in names]
     colours = [LEVEL_COLOUR.get(name, INK) for name in names]
     axes.barh(range(len(names)), values, color=colours)
-    axes.set_yticks(range(len(names)), [*LEVELS, "overall"])
+    axes.set_yticks(range(len(names)), [name.replace(OVERALL, "overall") for name in names])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_title("fracture probability", fontsize=10)
