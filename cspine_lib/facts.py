@@ -20,7 +20,7 @@ def _loaded() -> dict[str, Any]:
 
 
 def facts(section: str) -> dict[str, Any]:
-    """A copy of one section: labels, boxes, masks, slices, metric or published.
+    """A copy of one section: labels, boxes, masks, slices, pixels, metric or published.
 
     Raises:
         KeyError: no section of that name.

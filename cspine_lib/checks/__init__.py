@@ -6,6 +6,8 @@ usually made and names the one it recognises.
 """
 
 from cspine_lib.checks.base import Verdict
+from cspine_lib.checks.data import slice_order, to_hu
+from cspine_lib.checks.data_counts import box_slice, expected_together
 from cspine_lib.checks.mask_labels import level_box, spread_frames
 from cspine_lib.checks.mask_pieces import largest_piece
 from cspine_lib.checks.masks import align_mask
@@ -18,13 +20,17 @@ from cspine_lib.checks.start import window_hu
 __all__ = [
     "Verdict",
     "align_mask",
+    "box_slice",
     "competition_loss",
+    "expected_together",
     "global_shift",
     "largest_piece",
     "level_box",
     "per_exam_constants",
+    "slice_order",
     "spread_frames",
     "study_interval",
+    "to_hu",
     "top_n_overall",
     "window_hu",
 ]

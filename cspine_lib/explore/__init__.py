@@ -1,0 +1,1 @@
+"""What a data set looks like: the tables, figures and traps of notebook 01."""
