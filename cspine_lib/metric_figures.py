@@ -110,7 +110,7 @@ def shift_figure(
         left.plot(p[above.argmin()], 0, "o", color=colour)
     left.axvline(q, color=INK, lw=1, ls=":", label=f"calibrated, {q:.2f}")
     left.set(xlabel="what you submit", ylabel="expected cost above the least, %", ylim=(-1, 30))
-    left.legend(fontsize=9)
+    left.legend(fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     x = np.linspace(0, 1, 200)
     right.plot(x, x, color=INK, lw=1, ls=":", label="calibrated")
     looks = ((GLOBAL, "-"), (PER_EXAM, "--"), ("#009E73", "-."), ("#CC79A7", "-"))
@@ -146,7 +146,7 @@ def dial_figure(
 
 def calibration_figure(tables: Mapping[str, tuple[npt.ArrayLike, ...]]) -> Figure:
     """Reliability with Wilson's intervals: name → (predicted, observed, low, high), each (M,)."""
-    figure, panels = _panels(len(tables), 3.3 * len(tables), 3.4, sharey=True)
+    figure, panels = _panels(len(tables), 2.6 * len(tables) + 2.2, 3, sharey=True)
     for axes, (name, columns) in zip(panels, tables.items(), strict=True):
         predicted, observed, low, high = (np.asarray(c, dtype=np.float64) for c in columns)
         axes.plot([0, 1], [0, 1], color=INK, lw=1, ls=":", label="calibrated")
@@ -157,11 +157,11 @@ def calibration_figure(tables: Mapping[str, tuple[npt.ArrayLike, ...]]) -> Figur
             fmt="o",
             ms=4,
             color=WHOLE,
-            label="a tenth of the studies, 95%",
+            label="a tenth of\nthe studies, 95%",
         )
         axes.set(title=name, xlabel="predicted probability", aspect="equal")
     panels[0].set_ylabel("share of broken necks")
-    panels[0].legend(fontsize=8, loc="upper left")
+    panels[-1].legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
