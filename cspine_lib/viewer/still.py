@@ -53,7 +53,7 @@ def plane_panel(
         draw_level_boxes(axes, study.volume, study.levels)
     if cross:
         for line, i in ((axes.axhline, down), (axes.axvline, right)):
-            line(at_zyx[i] * spacing[i], color="#56B4E9", linewidth=0.7, alpha=0.7)
+            line(at_zyx[i] * spacing[i], color="white", linewidth=0.7, alpha=0.6)
 
 
 def _draw_boxes(axes: Axes, study: ViewedStudy, z: int) -> None:

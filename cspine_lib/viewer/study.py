@@ -90,11 +90,11 @@ class ViewedStudy:
         """Where the eye should begin: a fracture box, else the middle of the neck."""
         if self.boxes is not None and len(self.boxes):
             box = self.boxes.iloc[len(self.boxes) // 2]
-            middle = (box["z"], box["y"] + box["height"] / 2, box["x"] + box["width"] / 2)
+            middle = [box["z"], box["y"] + box["height"] / 2, box["x"] + box["width"] / 2]
         elif self.centres_zyx:
-            middle = tuple(np.median(list(self.centres_zyx.values()), axis=0))
+            middle = np.median(list(self.centres_zyx.values()), axis=0).tolist()
         else:
-            middle = tuple(n / 2 for n in self.volume.shape_zyx)
+            middle = [n / 2 for n in self.volume.shape_zyx]
         z, y, x = (
             int(np.clip(v, 0, n - 1)) for v, n in zip(middle, self.volume.shape_zyx, strict=True)
         )

@@ -55,7 +55,7 @@ def _options() -> dict[str, Any]:
         "multiplanar_show_render": ShowRender.NEVER,
         "is_radiological_convention": True,  # the patient's right at the left, as everywhere here
         "sagittal_nose_left": True,
-        "crosshair_color": (0.34, 0.71, 0.91, 0.8),
+        "crosshair_color": (1.0, 1.0, 1.0, 0.6),
         "crosshair_width": 0.8,
         "crosshair_width_unit": "mm",
         "crosshair_gap": 5.0,  # what it points at stays in sight

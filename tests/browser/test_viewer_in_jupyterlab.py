@@ -6,151 +6,33 @@ screenshots stay in ``runs/browser`` for a look.
 
 from __future__ import annotations
 
-import io
-import os
 import shutil
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+from lab_driver import NO_GL, SOFTWARE_GL, NoBrowser, Opened, chromium, jupyterlab
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = "00_start_here.ipynb"
 PICTURES = ROOT / "runs" / "browser"
-TOKEN = "for-this-test-only"
-
-SOFTWARE_GL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-NO_GL = ["--disable-3d-apis", "--disable-gpu"]
-
-IDLE = """() => {
-  const session = window.jupyterapp?.shell.currentWidget?.sessionContext?.session;
-  return session?.kernel?.status === "idle";
-}"""
-RUN_ALL = """() => {
-  window.finished = false;
-  window.jupyterapp.commands.execute("notebook:run-all-cells").then(() => {
-    window.finished = true;
-  });
-}"""
-TO_VIEWER = """() => {
-  const notebook = window.jupyterapp.shell.currentWidget.content;
-  const here = (cell) => cell.model.sharedModel.getSource().includes("viewer.show");
-  const index = notebook.widgets.findIndex(here);
-  notebook.activeCellIndex = index;
-  return notebook.scrollToItem(index, "start");
-}"""
 
 pytestmark = pytest.mark.browser
 
 
-def _chromium() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = os.environ.get("CSPINE_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if not found:
-        pytest.fail("no Chromium here: install Debian's package chromium, or set CSPINE_CHROMIUM")
-    return found
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """Address of a JupyterLab with a copy of the notebook; kernels use the shared phantom."""
+    """Address of a copy of the notebook; its kernels use the shared phantom."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copy(ROOT / "notebooks" / NOTEBOOK, folder)
-    port = _free_port()
-    options = {
-        "ServerApp.port": port,
-        "ServerApp.port_retries": 0,
-        "ServerApp.root_dir": folder,
-        "IdentityProvider.token": TOKEN,
-        "LabApp.expose_app_in_browser": True,
-        "LabApp.news_url": None,
-    }
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
-    command += [f"--{name}={value}" for name, value in options.items()]
-    log = open(folder / "lab.log", "w")  # noqa: SIM115  closed below
-    environment = os.environ | {"CSPINE_PROFILE": "ci", "JUPYTER_CONFIG_DIR": str(folder / "conf")}
-    server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    address = f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK}?token={TOKEN}"
     try:
-        _wait_for(address, server, folder / "lab.log")
-        yield address
-    finally:
-        server.terminate()
-        server.wait(30)
-        log.close()
-
-
-def _wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and server.poll() is None:
-        try:
-            urllib.request.urlopen(address, timeout=5)
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    pytest.fail(f"JupyterLab does not answer: {log.read_text()[-400:]}")
-
-
-class Opened:
-    """The notebook, run from top to bottom, with the viewer in sight."""
-
-    def __init__(self, browser, address: str, name: str) -> None:
-        self.name, self.sent, self.received, self.errors = name, 0, 0, []
-        self.page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        self.page.on("websocket", self._count)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(address)
-        self.page.wait_for_function(IDLE, timeout=90_000)
-        self.page.evaluate(RUN_ALL)
-        self.page.wait_for_function("() => window.finished", timeout=180_000)
-        self.page.evaluate(TO_VIEWER)
-
-    def _count(self, socket) -> None:
-        def sent(data) -> None:
-            self.sent += len(data)
-
-        def received(data) -> None:
-            self.received += len(data)
-
-        socket.on("framesent", sent)
-        socket.on("framereceived", received)
-
-    def find(self, selector: str):
-        return self.page.locator(f".jp-OutputArea {selector}")
-
-    def overlay(self, name: str):
-        return self.find(".widget-checkbox").filter(has_text=name).locator("input")
-
-    @property
-    def status(self) -> str:
-        return self.find(".widget-html-content").filter(has_text="slice").last.inner_text()
-
-    def shot(self, what: str) -> np.ndarray:
-        """The images of the viewer, (rows, columns, 3), once they have come to rest."""
-        self.page.mouse.move(5, 5)
-        element, before = self.find("canvas, .jupyter-widgets img").last, b""
-        for _ in range(40):
-            self.page.wait_for_timeout(400)
-            png = element.screenshot()
-            if png == before:
-                break
-            before = png
-        PICTURES.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=PICTURES / f"{self.name}-{what}.png")
-        return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+        with jupyterlab(folder, NOTEBOOK, CSPINE_PROFILE="ci") as address:
+            yield address
+    except NoBrowser as error:
+        pytest.fail(str(error))
 
 
 @pytest.fixture
@@ -159,9 +41,9 @@ def opened(lab, request):
     sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     with sync_api.sync_playwright() as playwright:
         switches = ["--no-sandbox", *request.param]
-        browser = playwright.chromium.launch(executable_path=_chromium(), args=switches)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=switches)
         name = "no-webgl" if request.param is NO_GL else "webgl"
-        yield Opened(browser, lab, name)
+        yield Opened(browser, lab, PICTURES, name)
         browser.close()
 
 
