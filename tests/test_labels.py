@@ -11,6 +11,7 @@ from cspine_lib.errors import CspineError
 from cspine_lib.labels import (
     LevelBox,
     evenly_spaced,
+    level_areas,
     levels_from_json,
     slice_range,
     spine_boxes,
@@ -61,6 +62,37 @@ def test_one_voxel_makes_a_level_visible_unless_more_are_asked():
     assert np.flatnonzero(seen[:, 2]).tolist() == [3, 4]
     assert not seen[6].any(), "thoracic levels are not cervical ones"
     assert np.flatnonzero(visible_levels(mask, min_voxels=2)[:, 1]).tolist() == [2, 3]
+
+
+def test_areas_are_counted_slice_by_slice():
+    areas = level_areas(small_mask())
+    assert areas.shape == (8, 7) and areas.sum() == 1 + 2 * 36 + 2 * 30
+    assert areas[:5, 1].tolist() == [0, 1, 36, 36, 0]
+    assert level_areas(np.zeros((0, 3, 3), dtype=np.uint8)).shape == (0, 7)
+
+
+def test_a_share_of_the_largest_area_is_asked_of_each_level():
+    mask = small_mask()
+    mask[5, 12, 10:13] = 3  # 3 of 30 pixels: exactly a tenth
+    tenth = visible_levels(mask, min_share=0.1)
+    assert np.flatnonzero(tenth[:, 1]).tolist() == [2, 3]
+    assert np.flatnonzero(tenth[:, 2]).tolist() == [3, 4, 5]
+    assert np.flatnonzero(visible_levels(mask, min_share=0.11)[:, 2]).tolist() == [3, 4]
+    assert np.array_equal(visible_levels(mask, min_share=0.0), visible_levels(mask))
+    assert not visible_levels(mask, min_share=1.0)[:, [0, 3, 4, 5, 6]].any(), "absent levels"
+    both = visible_levels(mask, min_voxels=4, min_share=0.1)
+    assert np.flatnonzero(both[:, 2]).tolist() == [3, 4], "both limits hold"
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(CspineError):
+            visible_levels(mask, min_share=share)
+
+
+def test_levels_by_share_have_the_box_of_their_own_slices():
+    mask = small_mask()
+    mask[1, 17, 27] = 2  # far from the level, in a slice that falls out of the range
+    assert true_levels(mask)["C2"] == LevelBox("C2", 1, 3, 6.0, 4.0, 28.0, 18.0)
+    assert true_levels(mask, min_share=0.1)["C2"] == LevelBox("C2", 2, 3, 6.0, 4.0, 12.0, 10.0)
+    assert list(true_levels(mask, min_share=1.0)) == ["C2", "C3"]
 
 
 def test_slice_range_is_inclusive_and_needs_a_slice():

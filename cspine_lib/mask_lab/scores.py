@@ -79,6 +79,8 @@ def label_errors(
         last slice are off, added); iou (of the boxes in the axial plane).  A level that was
         not found has its whole range wrong and an iou of 0.
     """
+    if found_zyx.shape != true_zyx.shape:
+        raise CspineError(f"masks of {found_zyx.shape} and {true_zyx.shape} do not compare")
     seen = [visible_levels(m, min_share=min_share) for m in (found_zyx, true_zyx)]
     boxes = [true_levels(m, min_share=min_share) for m in (found_zyx, true_zyx)]
     rows = []
