@@ -15,7 +15,7 @@ from cspine_lib.checks.metric import competition_loss
 from cspine_lib.checks.metric_constants import global_shift, per_exam_constants
 from cspine_lib.checks.metric_interval import study_interval
 from cspine_lib.checks.sequence import top_n_overall
-from cspine_lib.checks.start import window_hu
+from cspine_lib.checks.start import level_volumes_ml, voxel_to_mm, window_hu
 
 __all__ = [
     "Verdict",
@@ -26,11 +26,13 @@ __all__ = [
     "global_shift",
     "largest_piece",
     "level_box",
+    "level_volumes_ml",
     "per_exam_constants",
     "slice_order",
     "spread_frames",
     "study_interval",
     "to_hu",
     "top_n_overall",
+    "voxel_to_mm",
     "window_hu",
 ]
