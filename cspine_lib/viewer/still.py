@@ -117,7 +117,11 @@ def still_png(study: ViewedStudy, window: str = "bone") -> bytes:
 
     full, small = io.BytesIO(), io.BytesIO()
     still_figure(study, window).savefig(full, format="png")
-    picture = Image.open(full).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture = (
+        Image.open(full)
+        .convert("RGB")
+        .quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    )
     picture.save(small, format="png", optimize=True)
     return small.getvalue()
 
