@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +149,24 @@ def test_compared_cells_depend_on_no_profile():
         shown = json.dumps(cell["outputs"], ensure_ascii=False)
         assert not re.search(r"\b(dataset|profile|my_guess)\b", source)
         assert not re.search(r"\b(ci|laptop|gpu|profile|phantom|seconds)\b", shown)
+
+
+def test_the_comparison_bites(tmp_path):
+    """nbval passes a compared cell as it is, and fails it when one stored number is changed."""
+    cell = next(c for c in _compared() if "pattern_labels()" in "".join(c["source"]))
+    shell = {"metadata": {}, "outputs": [], "cell_type": "code", "execution_count": 1}
+    start = shell | {"id": "start", "source": "from cspine_lib import metrics"}
+    printed = "".join("".join(o["text"]) for o in cell["outputs"])
+    assert "961" in printed
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    for name, text in (("right", printed), ("wrong", printed.replace("961", "962"))):
+        stream = {"output_type": "stream", "name": "stdout", "text": text}
+        notebook["cells"] = [start, cell | {"outputs": [stream]}]
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    options = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--nbval-lax", "-rA"]
+    command = [sys.executable, "-m", "pytest", *options, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=NOTEBOOK.parent.parent)
+    outcomes = re.findall(r"^(PASSED|FAILED) .*?(\w+)\.ipynb::Cell (\d)", done.stdout, flags=re.M)
+    assert ("PASSED", "right", "1") in outcomes, done.stdout
+    assert ("FAILED", "wrong", "1") in outcomes, done.stdout
+    assert len(outcomes) == 4

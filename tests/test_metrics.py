@@ -78,6 +78,18 @@ def test_loss_by_target_sums_to_the_loss(scored, normalisation) -> None:
     assert 0.4 < metrics.loss_by_target(y, np.full(8, 0.5), normalisation)[0] / math.log(2) < 0.7
 
 
+def test_row_weights_make_the_loss_a_plain_weighted_sum(scored) -> None:
+    y, p = scored
+    for normalisation in metrics.NORMALISATIONS:
+        v = metrics.row_weights(y, normalisation)
+        assert v.sum() == pytest.approx(1)
+        assert (v * metrics.log_loss_terms(y, p)).sum() == pytest.approx(
+            metrics.weighted_log_loss(y, p, normalisation)
+        )
+    with pytest.raises(CspineError, match="normalisation"):
+        metrics.row_weights(y, "mean")  # type: ignore[arg-type]
+
+
 def test_level_losses_stand_on_one_scale(scored) -> None:
     assert metrics.level_losses(Y, np.full(8, 0.5)) == pytest.approx([math.log(2)] * 8)
     y, p = scored
