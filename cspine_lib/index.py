@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,18 @@ class StudyFolder:
     key: str
 
 
-def study_folders(root: Path) -> list[StudyFolder]:
-    """All study folders under ``train_images`` and ``test_images``, in order of their names."""
+def study_folders(root: Path, only: Collection[str] | None = None) -> list[StudyFolder]:
+    """Study folders under ``train_images`` and ``test_images``, in order of their names.
+
+    Args:
+        only: names of studies; all others are passed over without a look at their files.
+    """
     out = []
     for part, images in (("train", TRAIN_IMAGES), ("test", TEST_IMAGES)):
         place = root / images
         names = sorted(e.name for e in os.scandir(place) if e.is_dir()) if place.is_dir() else []
-        out += [_look(part, name, place / name) for name in names if not name.startswith(".")]
+        names = [n for n in names if not n.startswith(".") and (only is None or n in only)]
+        out += [_look(part, name, place / name) for name in names]
     return out
 
 
@@ -158,7 +163,11 @@ def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def build_index(
-    root: str | Path, workers: int = 1, cache: Path | None = None, progress: bool = False
+    root: str | Path,
+    workers: int = 1,
+    cache: Path | None = None,
+    progress: bool = False,
+    only: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Index of all studies of a data set, from headers only.
 
@@ -167,6 +176,7 @@ def build_index(
         workers: processes; 1 starts none.
         cache: CSV file that keeps rows between calls (also of a call that was killed).
         progress: show a bar.
+        only: studies to look at; None: all.
 
     Returns:
         One row per study folder, train before test: ``StudyInstanceUID, part, files, bytes,
@@ -178,7 +188,7 @@ def build_index(
     Raises:
         CspineError: no study folder under ``root``.
     """
-    folders = study_folders(Path(root))
+    folders = study_folders(Path(root), only)
     if not folders:
         raise CspineError(f"no studies under {root}; there is no {TRAIN_IMAGES} folder with any")
     rows = index_rows(folders, workers, cache, progress)

@@ -7,7 +7,7 @@ reader copes with, as real files have them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,7 @@ def check_dataset(
     progress: bool = False,
     pixels: bool | None = None,
     cache: Path | None = None,
+    only: Collection[str] | None = None,
 ) -> CheckReport:
     """Look at every table, study, mask and box of a data set.
 
@@ -99,6 +100,7 @@ def check_dataset(
             Without, one slice per study is decoded, all masks, and else headers only.
         cache: CSV file of ``index.build_index``, whose rows are taken where ``pixels`` is
             false: headers of unchanged studies are not read again.
+        only: studies to look at; None: all.  The tables are checked whole.
 
     Raises:
         CspineError: ``path`` is no data set at all.
@@ -106,10 +108,12 @@ def check_dataset(
     root = Path(path)
     name = data_set_name(root)
     tables = read_tables(root)
-    folders = study_folders(root)
+    folders = study_folders(root, only)
     if pixels is None:
         pixels = sum(f.files for f in folders) <= MAX_FILES_DECODED
-    issues = [*tables.issues, *_match(tables, folders), *_stray_masks(root, folders)]
+    issues = list(tables.issues)
+    if only is None:
+        issues += [*_match(tables, folders), *_stray_masks(root, folders)]
     known = [None] * len(folders) if pixels else index_rows(folders, workers, cache, progress)
     rows = []
     jobs = [(root, f, tables.boxes_of(f.uid), k) for f, k in zip(folders, known, strict=True)]

@@ -1,9 +1,14 @@
-"""Pictures of studies: windows, all slices at once, slices with masks, slices with boxes."""
+"""Pictures of studies: windows, all slices at once, slices with masks, slices with boxes.
+
+Tissue is noise to PNG, which makes it three times as large as it need be, so these are shown as
+JPEG: a notebook full of them stays small.
+"""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +18,32 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cspine_lib.anatomy import LEVELS
+from cspine_lib.explore.whole import Example
 from cspine_lib.plots import LEVEL_COLOUR, label_plane, show_mask, show_plane, window_limits
 from cspine_lib.volume import Volume, window
 
+if TYPE_CHECKING:
+    from IPython.display import Image
+
 BOX_COLOUR = "#D55E00"
+JPEG_QUALITY = 82
+
+
+def shown(figure: Figure, alt: str) -> Image:
+    """A figure as a JPEG for a notebook's output; the figure is closed.
+
+    Args:
+        alt: what it shows, for whoever cannot see it.
+    """
+    import matplotlib.pyplot as plt
+    from IPython.display import Image
+
+    options = {"quality": JPEG_QUALITY, "subsampling": 0, "optimize": True}
+    with io.BytesIO() as buffer:
+        figure.savefig(buffer, format="jpeg", pil_kwargs=options, bbox_inches="tight")
+        data = buffer.getvalue()
+    plt.close(figure)
+    return Image(data, format="jpeg", alt=alt)
 
 
 def minmax(hu: npt.ArrayLike) -> npt.NDArray[np.uint8]:
@@ -33,7 +60,7 @@ def grey_of(volume: Volume, hu: float) -> npt.NDArray[np.float64]:
     return np.clip((hu - low) / np.maximum(high - low, 1) * 255, 0, 255)
 
 
-def minmax_figure(volume: Volume, hu: float = 40.0) -> Figure:
+def minmax_figure(volume: Volume, hu: float = 40.0) -> Image:
     """The grey of one HU from slice to slice, and the two neighbours that differ most."""
     import matplotlib.pyplot as plt
 
@@ -42,7 +69,7 @@ def minmax_figure(volume: Volume, hu: float = 40.0) -> Figure:
     fixed = float(np.clip((hu - low) / (high - low) * 255, 0, 255))
     z = int(np.argmax(np.abs(np.diff(grey))))
     figure, panels = plt.subplots(
-        1, 3, figsize=(12, 3.7), width_ratios=(1.5, 1, 1), layout="constrained"
+        1, 3, figsize=(11, 3.4), width_ratios=(1.5, 1, 1), layout="constrained"
     )
     panels[0].plot(grey, color=BOX_COLOUR, lw=1.2, label="each slice by its own min and max")
     panels[0].axhline(fixed, color="#0072B2", lw=1.2, label="bone window")
@@ -52,7 +79,8 @@ def minmax_figure(volume: Volume, hu: float = 40.0) -> Figure:
     for axes, k in zip(panels[1:], (z, z + 1), strict=True):
         _show_grey(axes, minmax(volume.hu_zyx[k]), (dy, dx))
         axes.set_title(f"slice {k}: {hu:g} HU is grey {grey[k]:.0f}", fontsize=10)
-    return figure
+    panels[2].set_ylabel("")
+    return shown(figure, "grey of one HU from slice to slice under per-slice stretching")
 
 
 def _show_grey(axes: Axes, grey_yx: npt.NDArray[np.uint8], spacing_mm: tuple[float, float]) -> None:
@@ -63,12 +91,12 @@ def _show_grey(axes: Axes, grey_yx: npt.NDArray[np.uint8], spacing_mm: tuple[flo
     label_plane(axes, "axial")
 
 
-def windows_figure(volume: Volume, z: int) -> Figure:
+def windows_figure(volume: Volume, z: int) -> Image:
     """One slice through three windows, under each the histogram of its HU and the window."""
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(
-        2, 3, figsize=(11, 5.6), height_ratios=(2.6, 1), layout="constrained"
+        2, 3, figsize=(10, 5.2), height_ratios=(2.6, 1), layout="constrained"
     )
     values = volume.hu_zyx[z].ravel()
     for axes, below, name in zip(panels[0], panels[1], ("bone", "soft", "wide"), strict=True):
@@ -79,10 +107,10 @@ def windows_figure(volume: Volume, z: int) -> Figure:
         below.axvspan(low, high, color="#56B4E9", alpha=0.35, lw=0)
         below.set(xlabel="HU", xlim=(-1050, 2600))
     panels[1, 0].set_ylabel("pixels")
-    return figure
+    return shown(figure, "one slice through three display windows")
 
 
-def contact_sheet(volume: Volume, side_px: int = 44, width: float = 10.0) -> Figure:
+def contact_sheet(volume: Volume, side_px: int = 44, width: float = 9.0) -> Image:
     """Every slice of a study, small, in reading order from head to feet."""
     import matplotlib.pyplot as plt
 
@@ -102,18 +130,22 @@ def contact_sheet(volume: Volume, side_px: int = 44, width: float = 10.0) -> Fig
     axes.tick_params(labelsize=7, length=0)
     axes.set(ylabel="first slice of the row, head → feet", xlabel="slices further")
     figure.tight_layout()
-    return figure
+    return shown(figure, "all slices of a study in reading order")
 
 
 def slices_with_masks(
     volume: Volume, mask_zyx: npt.NDArray[np.integer], rows: int = 3, columns: int = 5
-) -> Figure:
-    """15 slices (left) and their masks (right), evenly spaced over the cervical levels."""
+) -> Image:
+    """15 slices (left) and their masks (right), evenly spaced over the cervical levels.
+
+    Args:
+        mask_zyx: with at least one voxel of C1–C7.
+    """
     import matplotlib.pyplot as plt
 
     has = np.flatnonzero(((mask_zyx >= 1) & (mask_zyx <= len(LEVELS))).any(axis=(1, 2)))
     picks = np.linspace(has[0], has[-1], rows * columns).round().astype(int)
-    figure = plt.figure(figsize=(12, 4.6), layout="constrained")
+    figure = plt.figure(figsize=(11, 4.3), layout="constrained")
     halves: Any = figure.subfigures(1, 2, wspace=0.02)
     _, dy, dx = volume.spacing_zyx_mm
     for half, draw_mask in zip(halves, (False, True), strict=True):
@@ -126,7 +158,7 @@ def slices_with_masks(
             axes.set_title(f"slice {z}", fontsize=8, pad=2)
         half.suptitle("masks over the slices" if draw_mask else "slices", fontsize=10)
     level_legend(figure)
-    return figure
+    return shown(figure, "15 slices, and the same with their masks")
 
 
 def level_legend(figure: Any) -> None:
@@ -145,42 +177,43 @@ def draw_box(axes: Axes, volume: Volume, box: Any) -> None:
     axes.add_patch(Rectangle(corner, *size, fill=False, ec=BOX_COLOUR, lw=1.6))
 
 
-def three_kinds(
-    volume: Volume,
-    z: int,
-    mask_zyx: npt.NDArray[np.integer],
-    boxed: Volume,
-    box: Any,
-    titles: Sequence[str],
-) -> Figure:
-    """Deck A's three kinds of data side by side: image, masked image, boxed image.
-
-    Args:
-        volume, z, mask_zyx: a masked study and its slice.
-        boxed, box: a boxed study (the same one, if it has both) and one row of its boxes.
-        titles: of the three panels.
-    """
+def three_kinds(example: Example) -> Image:
+    """Deck A's three kinds of data side by side: image, masked image, boxed image."""
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")
+    volume, mask_zyx = example.series.volume, example.mask_zyx
     _, dy, dx = volume.spacing_zyx_mm
-    show_plane(panels[0], volume, "axial", z, label_mm=True)
-    show_plane(panels[1], volume, "axial", z, label_mm=True)
-    show_mask(panels[1], mask_zyx[z], (dy, dx))
-    show_plane(panels[2], boxed, "axial", int(box.z), label_mm=True)
-    draw_box(panels[2], boxed, box)
-    for axes, title in zip(panels, titles, strict=True):
-        axes.set_title(title, fontsize=10)
-    level_legend(figure)
-    return figure
+    same = example.boxed_uid == example.uid
+    box: Any = list(example.boxes.itertuples())[len(example.boxes) // 2] if same else None
+    z = int(box.z) if box else volume.shape_zyx[0] // 2
+    for axes in panels[:2]:
+        show_plane(axes, volume, "axial", z, label_mm=True)
+        axes.set_title(f"image, slice {z}", fontsize=10)
+    if mask_zyx is None:
+        panels[1].set_title("no study here has a mask", fontsize=10)
+    else:
+        show_mask(panels[1], mask_zyx[z], (dy, dx))
+        panels[1].set_title("masked image", fontsize=10)
+        level_legend(figure)
+    if example.boxed_uid is None:
+        show_plane(panels[2], volume, "axial", z, label_mm=True)
+        panels[2].set_title("no study here has boxes", fontsize=10)
+        return shown(figure, "an image, a masked image and a boxed image")
+    box = list(example.boxes.itertuples())[len(example.boxes) // 2]
+    show_plane(panels[2], example.boxed, "axial", int(box.z), label_mm=True)
+    draw_box(panels[2], example.boxed, box)
+    title = "boxed image" if same else f"boxed image of another study, slice {int(box.z)}"
+    panels[2].set_title(title, fontsize=10)
+    return shown(figure, "an image, a masked image and a boxed image")
 
 
-def box_close_up(volume: Volume, boxes: pd.DataFrame) -> Figure:
+def box_close_up(volume: Volume, boxes: pd.DataFrame) -> Image:
     """The middle boxed slice of a study: whole, and around the box without and with it."""
     import matplotlib.pyplot as plt
 
     box: Any = list(boxes.itertuples())[len(boxes) // 2]
-    figure, panels = plt.subplots(1, 3, figsize=(12, 4.1), layout="constrained")
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
     for axes in panels:
         show_plane(axes, volume, "axial", int(box.z), label_mm=True)
     for axes in (panels[0], panels[2]):
@@ -193,15 +226,16 @@ def box_close_up(volume: Volume, boxes: pd.DataFrame) -> Figure:
     titles = (f"slice {int(box.z)}", "around the box", "with the box")
     for axes, title in zip(panels, titles, strict=True):
         axes.set_title(title, fontsize=10)
-    return figure
+    return shown(figure, "a slice with its fracture box")
 
 
-def two_sagittals(volumes: Sequence[Volume], titles: Sequence[str]) -> Figure:
-    """The middle sagittal plane of two volumes side by side, in mm."""
+def two_sagittals(volumes: Sequence[Volume], titles: Sequence[str]) -> Image:
+    """The middle sagittal plane of a volume, and of one stacked as ``titles[1]`` says, in mm."""
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(8, 4), layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(7.5, 3.8), layout="constrained")
     for axes, volume, title in zip(panels, volumes, titles, strict=True):
         show_plane(axes, volume, "sagittal", volume.shape_zyx[2] // 2, label_mm=True)
         axes.set_title(title, fontsize=10)
-    return figure
+    panels[1].set_ylabel("first → last slice of the stack, mm")
+    return shown(figure, "two sagittal views side by side")
