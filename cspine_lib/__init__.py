@@ -5,4 +5,4 @@ lower floors (see README.md).  Importing the package imports neither torch nor
 timm; the modules that train or run a network do, when they are asked to.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
