@@ -48,8 +48,8 @@ def call(fn: Callable[..., Any], *args: Any) -> tuple[Any, Verdict | None]:
     Its warnings are kept out of the notebook.  A function that changes an array that it was
     given gets no answer, for the next cell would find other data than the reader thinks.
     """
-    given = copy.deepcopy(args)
     try:
+        given = copy.deepcopy(args)
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             got = fn(*given)
@@ -61,7 +61,7 @@ def call(fn: Callable[..., Any], *args: Any) -> tuple[Any, Verdict | None]:
     if got is None:
         return None, wrong("your function returns None; is there a return?")
     for before, after in zip(args, given, strict=True):
-        if isinstance(before, np.ndarray) and not np.array_equal(before, after, equal_nan=True):
+        if isinstance(before, np.ndarray) and before.tobytes() != after.tobytes():
             return None, wrong(
                 "your function changes the array that it was given: some methods "
                 "(p.sort(), a[...] = …, a += …) work in place; work on a copy."
@@ -76,9 +76,11 @@ def answer(fn: Callable[..., Any], *args: Any) -> tuple[Array, Verdict | None]:
     if failure is not None:
         return nothing, failure
     try:
-        numbers = np.asarray(got)
-        numbers.astype(np.float64)
-    except (TypeError, ValueError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # complex numbers only warn
+            numbers = np.asarray(got)
+            numbers.astype(np.float64)
+    except Exception:  # an object can raise anything when it is asked for its numbers
         what = type(got).__name__
         return nothing, wrong(f"your function returns a {what} that is no array of numbers.")
     return numbers, None

@@ -62,7 +62,7 @@ def _whole_number(fn: Callable[..., Any], *args: Any) -> tuple[float, Verdict | 
         return 0, failure
     try:
         value = float(np.asarray(got).item())
-    except (TypeError, ValueError):
+    except Exception:  # an object can raise anything when it is asked for its number
         return 0, wrong(f"your function returns a {type(got).__name__}; one index is asked for.")
     if not value.is_integer():  # also NaN and infinity
         return 0, wrong(f"your function returns {number(value)}, which is no slice index.")

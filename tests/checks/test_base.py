@@ -32,6 +32,7 @@ def _noisy(x):
         (lambda x: "three", "no array of numbers"),
         (lambda x: [[1], [1, 2]], "no array of numbers"),
         (lambda x: {"a": 1}, "no array of numbers"),
+        (lambda x: x + 1j, "no array of numbers"),
         ("no function", "raised TypeError"),
     ],
 )
