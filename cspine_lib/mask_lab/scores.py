@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from cspine_lib.anatomy import LEVELS, MASK_VALUE, N_LEVELS
 from cspine_lib.errors import CspineError
@@ -30,6 +30,22 @@ def mean_ci(table: pd.DataFrame, column: str, *, seed: int = 0) -> Interval:
         return Interval(float("nan"), float("nan"), float("nan"))
     by_study = known.groupby("uid")[column].agg(["sum", "count"])
     return ratio_ci(by_study["sum"].to_numpy(), by_study["count"].to_numpy(), seed=seed)
+
+
+def summary(table: pd.DataFrame, by: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Mean and interval (:func:`mean_ci`) of columns for each value of ``by``, in its order."""
+    return pd.DataFrame(
+        {
+            name: {column: str(mean_ci(part, column)) for column in columns}
+            for name, part in table.groupby(by, sort=False)
+        }
+    ).T
+
+
+def share_ci(k: int, n: int) -> str:
+    """A share k of n and its 95% interval (Wilson 1927), in words."""
+    low, high = stats.binomtest(int(k), int(n)).proportion_ci(method="wilson")
+    return f"{k} of {n}, {k / n:.0%} [{low:.0%}, {high:.0%}]"
 
 
 # --- a mask against the true mask ------------------------------------------------------------
@@ -153,6 +169,31 @@ def rule_scores(studies: Iterable[MaskedStudy], min_share: float, frames: int = 
                 row["on_fracture"] = float(np.isin(chosen, broken).mean())
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def thoracic_scores(study: MaskedStudy, mask_zyx: Mask) -> dict[str, Any]:
+    """What three shortcuts make of a mask that goes on below C7, and how T1 lies in its slices.
+
+    Returns:
+        uid; too_long_mm and iou (C7's range and box if 8–19 are clipped to 7); t1_present and
+        t1_larger (shares of C7's slices); max_wrong (share of the neck's slices in which the
+        highest mask value is not the one with most bone).  NaN where there is no C7.
+    """
+    errors = label_errors(np.minimum(mask_zyx, N_LEVELS), mask_zyx, study.spacing_zyx_mm)
+    last = errors[errors["level"] == LEVELS[-1]]
+    areas = study.areas_px
+    c7, t1 = areas[:, N_LEVELS], areas[:, N_LEVELS + 1]
+    neck = areas[:, 1 : N_LEVELS + 1].any(axis=1)
+    highest = np.array([np.flatnonzero(row).max(initial=0) for row in areas])
+    most = areas[:, 1:].argmax(axis=1) + 1
+    return {
+        "uid": study.uid,
+        "too_long_mm": _mean(last["range_mm"].to_numpy()),
+        "iou": _mean(last["iou"].to_numpy()),
+        "t1_present": _mean((t1 > 0)[c7 > 0].astype(float)),
+        "t1_larger": _mean((t1 > c7)[c7 > 0].astype(float)),
+        "max_wrong": _mean((highest != most)[neck].astype(float)),
+    }
 
 
 # --- boxes ---------------------------------------------------------------------------------

@@ -230,6 +230,53 @@ def test_box_scores_by_hand():
     assert boxes[2].tolist() == [8, 4, 9, 5] and np.isnan(boxes[6]).all()
 
 
+def test_thoracic_shortcuts_by_hand():
+    mask = np.where(neck() == 4, 7, neck())
+    study = a_study()
+    object.__setattr__(study, "areas_px", mask_lab.area_profile(mask))
+    found = mask_lab.thoracic_scores(study, mask)
+    assert found["too_long_mm"] == 2.0, "C7 in 5–8 becomes 5–9"
+    assert 0 < found["iou"] < 1
+    assert found["t1_present"] == 0.25 and found["t1_larger"] == 0, "T1 in slice 8 of 5–8"
+    assert found["max_wrong"] == pytest.approx(1 / 7), "slice 8: 12 voxels of T1, 28 of C7"
+    no_c7 = mask_lab.thoracic_scores(a_study(), neck())
+    assert np.isnan(no_c7["t1_present"]) and np.isnan(no_c7["too_long_mm"])
+
+
+def test_a_summary_keeps_order_and_says_intervals():
+    table = pd.DataFrame({"uid": ["a", "b"] * 2, "way": ["z", "z", "b", "b"], "v": [1, 1, 2, 2]})
+    found = mask_lab.summary(table, "way", ["v"])
+    assert found["v"].to_dict() == {"z": "1.000 [1.000, 1.000]", "b": "2.000 [2.000, 2.000]"}
+    assert mask_lab.share_ci(37, 40) == "37 of 40, 92% [80%, 97%]"
+
+
+# --- figures
+
+
+def test_figures_have_units_and_legends():
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from cspine_lib.volume import Volume
+
+    mask, study = neck(), a_study()
+    volume = Volume(np.zeros(mask.shape, np.int16), study.affine_mm)
+    pixel, half = labels.visible_levels(mask), labels.visible_levels(mask, min_share=0.5)
+    areas = mask_lab.area_figure(labels.level_areas(mask), MM, pixel, half, ("one", "half"))
+    assert "cm²" in areas.axes[0].get_ylabel() and "mm" in areas.axes[1].get_xlabel()
+    assert "one" in areas.axes[1].get_ylabel() and areas.axes[0].get_legend() is not None
+    frames = mask_lab.frames_figure(study.areas_px, MM[0], {"one": pixel, "half": half}, 4)
+    assert len(frames.axes) == 2 and frames.axes[0].get_legend() is not None
+    boxes = mask_lab.boxes_figure(volume, mask, "C3")
+    assert all("mm" in axes.get_xlabel() and len(axes.patches) == 3 for axes in boxes.axes)
+    # C3 and C4 lie in columns 5 to 11 of 0.5 mm.
+    assert boxes.axes[0].get_xlim() == (2.5 - 12, 5.5 + 12)
+    assert mask_lab.middle_x(mask) in (6, 7, 8)
+    plt.close("all")
+
+
 # --- the studies of a phantom
 
 
