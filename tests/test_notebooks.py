@@ -142,6 +142,23 @@ def test_numbers_of_slides_say_on_what_they_were_measured(path):
         assert "minus best constant" in shown
 
 
+def test_data_chapters_have_three_exercises_or_more(path):
+    if path.stem[:2] > "03":
+        pytest.skip("chapters on methods train instead")
+    code = "\n".join(_source(cell) for cell in _cells(path, "code"))
+    assert len(set(re.findall(r"^checks\.(\w+)\(", code, flags=re.M))) >= 3
+
+
+def test_every_picture_is_followed_by_words(path):
+    """A figure stands before a sentence on what to notice, at most two cells further on."""
+    cells = _read(path)["cells"]
+    for i, cell in enumerate(cells):
+        kinds = {kind for output in cell.get("outputs", []) for kind in output.get("data", {})}
+        if "image/png" in kinds:
+            after = [c["cell_type"] for c in cells[i + 1 : i + 3]]
+            assert "markdown" in after, f"nothing is said after the figure of cell {i}"
+
+
 def test_solution_passes_its_own_check(path):
     """The collapsed solution, put in place of the reader's function, satisfies the grader."""
     solutions = [
