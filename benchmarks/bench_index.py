@@ -1,6 +1,6 @@
 """How fast `build_index` reads headers, against plain pydicom loops over the same files.
 
-    python benchmarks/bench_index.py [--studies 6] [--rounds 5]
+    python benchmarks/bench_index.py [--studies 16] [--rounds 5]
 
 Draws one series of 300 slices of 512 × 512 twice: with the header of RSNA's files (some 35
 tags) and with that of a hospital's archive (some 200, private ones and sequences among them),
@@ -118,7 +118,7 @@ def ways(root: Path, files: list[list[str]], kept: Path) -> dict[str, Callable[[
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--studies", type=int, default=6)
+    parser.add_argument("--studies", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     for what, header in (("RSNA's header", rsna_header()), ("a hospital's", hospital_header())):

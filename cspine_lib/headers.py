@@ -32,6 +32,7 @@ from pydicom.uid import (
 )
 
 from cspine_lib.issues import BadFile, Issue, warning
+from cspine_lib.rawtags import Elements, ordinary_header
 
 MAX_SIDE_PX = 4096
 """Largest matrix that is taken for a CT slice; clinical scanners stop at 2048."""
@@ -158,22 +159,21 @@ def list_files(folder: str | Path) -> tuple[list[str], list[Issue]]:
     return sorted(found, key=natural_key), issues
 
 
-def _raw(dataset: pydicom.Dataset, keyword: str) -> tuple[str, bytes, bool]:
+def _raw(dataset: Elements, keyword: str) -> tuple[str, bytes, bool]:
     """VR, bytes and whether they are little-endian, untouched by pydicom's conversions.
 
     Conversion by pydicom is slower than the parsing itself and raises on broken values.
     """
     tag = _TAG_OF[keyword]
-    try:
-        element = dataset.get_item(tag)
-    except KeyError:
+    element = dataset.get(tag)
+    if element is None:
         return "", b"", True
     if not isinstance(element, RawDataElement) or element.value is None:
         return "", str(getattr(element, "value", None) or "").encode(), True
     return element.VR or dictionary_VR(tag), element.value, element.is_little_endian
 
 
-def _floats(dataset: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+def _floats(dataset: Elements, keyword: str, count: int) -> tuple[float, ...] | None:
     """``count`` finite numbers, or None."""
     vr, value, little = _raw(dataset, keyword)
     try:
@@ -188,22 +188,22 @@ def _floats(dataset: pydicom.Dataset, keyword: str, count: int) -> tuple[float, 
     return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
 
 
-def _float(dataset: pydicom.Dataset, keyword: str) -> float | None:
+def _float(dataset: Elements, keyword: str) -> float | None:
     numbers = _floats(dataset, keyword, 1)
     return numbers[0] if numbers else None
 
 
-def _int(dataset: pydicom.Dataset, keyword: str, default: int) -> int:
+def _int(dataset: Elements, keyword: str, default: int) -> int:
     number = _float(dataset, keyword)
     return default if number is None else int(number)
 
 
-def _text(dataset: pydicom.Dataset, keyword: str) -> str:
+def _text(dataset: Elements, keyword: str) -> str:
     text = _raw(dataset, keyword)[1][:256].decode("latin-1").strip("\0 ")
-    return "".join(c for c in text if c.isprintable())
+    return text if text.isprintable() else "".join(c for c in text if c.isprintable())
 
 
-def _padding(dataset: pydicom.Dataset, keyword: str, bits: int, signed: bool) -> int | None:
+def _padding(dataset: Elements, keyword: str, bits: int, signed: bool) -> int | None:
     """Padding value as the stored integer: its VR (US or SS) follows PixelRepresentation."""
     _, value, little = _raw(dataset, keyword)
     if len(value) < 2:
@@ -230,22 +230,19 @@ def _refuse_deflate_bomb(handle: BinaryIO) -> None:
     handle.seek(0)
 
 
-def _parse(path: str) -> tuple[pydicom.FileDataset, int | None, int]:
-    """Data set without pixels, offset of the pixel element, size of the file in bytes."""
+def _parse(path: str) -> tuple[Elements, str, int, int]:
+    """Wanted elements, transfer syntax, offset of the pixel element, size of the file in bytes."""
     try:
         with open(path, "rb") as handle:
             size = os.fstat(handle.fileno()).st_size
-            _refuse_deflate_bomb(handle)
-            try:
-                dataset = pydicom.dcmread(handle, stop_before_pixels=True, specific_tags=_WANTED)
-            except InvalidDicomError:  # some old exports lack the 128-byte preamble
-                handle.seek(0)
-                dataset = pydicom.dcmread(
-                    handle, stop_before_pixels=True, specific_tags=_WANTED, force=True
-                )
-                if "Rows" not in dataset or "Columns" not in dataset:
-                    raise BadFile("not_dicom", "not a DICOM file; passed over") from None
-            offset = handle.tell()
+            quick = ordinary_header(handle, _WANTED)
+            if quick is not None:
+                meta, elements, offset = quick
+                return elements, _text(meta, "TransferSyntaxUID"), offset, size
+            handle.seek(0)
+            dataset = _read_any(handle)
+            elements = {tag: dataset.get_item(tag) for tag in dataset.keys()}  # noqa: SIM118
+            return elements, _transfer_syntax(dataset), handle.tell(), size
     except BadFile:
         raise
     except OSError as error:
@@ -253,12 +250,26 @@ def _parse(path: str) -> tuple[pydicom.FileDataset, int | None, int]:
     except Exception as error:  # the parser meets arbitrary bytes and raises arbitrary errors
         kind = type(error).__name__
         raise BadFile("unreadable", f"its header is damaged ({kind}); skipped") from None
-    return dataset, offset, size
+
+
+def _read_any(handle: BinaryIO) -> pydicom.FileDataset:
+    """Data set without pixels of a file that is not ordinary."""
+    _refuse_deflate_bomb(handle)
+    try:
+        return pydicom.dcmread(handle, stop_before_pixels=True, specific_tags=_WANTED)
+    except InvalidDicomError:  # some old exports lack the 128-byte preamble
+        handle.seek(0)
+        dataset = pydicom.dcmread(
+            handle, stop_before_pixels=True, specific_tags=_WANTED, force=True
+        )
+        if "Rows" not in dataset or "Columns" not in dataset:
+            raise BadFile("not_dicom", "not a DICOM file; passed over") from None
+        return dataset
 
 
 def _transfer_syntax(dataset: pydicom.FileDataset) -> str:
     meta = getattr(dataset, "file_meta", None)
-    uid = _text(meta, "TransferSyntaxUID") if meta is not None else ""
+    uid = "" if meta is None else str(meta.get("TransferSyntaxUID", "") or "").strip("\0 ")
     if uid:
         return uid
     implicit = dataset.original_encoding[0]
@@ -271,12 +282,11 @@ def read_header(path: str | Path) -> SliceHeader:
     Raises:
         BadFile: not DICOM, or a header that cannot be parsed.
     """
-    dataset, offset, size = _parse(str(path))
+    dataset, syntax, offset, size = _parse(str(path))
     bits = _int(dataset, "BitsAllocated", 16)
     bits = bits if bits in (8, 16, 32) else 0
     signed = _int(dataset, "PixelRepresentation", 0) == 1
     stored = _int(dataset, "BitsStored", bits)
-    syntax = _transfer_syntax(dataset)
     absent = not any(_text(dataset, k) for k in ("RescaleSlope", "RescaleIntercept"))
     return SliceHeader(
         path=str(path),

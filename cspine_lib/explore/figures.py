@@ -19,7 +19,7 @@ from cspine_lib.explore.together import joint_counts, ratio_by_distance
 from cspine_lib.plots import INK
 
 RSNA_COLOUR = "#E69F00"
-RSNA_NAME = "RSNA 2022"
+RSNA_NAME = "RSNA 2022, counts"
 
 
 def panels_of(n: int, width: float, height: float) -> tuple[Figure, npt.NDArray[Any]]:

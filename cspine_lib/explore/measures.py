@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cspine_lib.anatomy import STUDY_COLUMN
-from cspine_lib.explore.figures import INK, RSNA_COLOUR, RSNA_NAME, paired_bars, panels_of
+from cspine_lib.explore.figures import INK, RSNA_COLOUR, paired_bars, panels_of
 from cspine_lib.facts import facts, feet_first_share
 
 FULL_SIDE_PX = 512
@@ -48,7 +48,7 @@ def ecdf_beside(
         [p for p, _ in points],
         "o--",
         color=RSNA_COLOUR,
-        label=f"{RSNA_NAME}, percentiles",
+        label="RSNA 2022, percentiles",
     )
     axes.set(xlabel=xlabel, ylabel="studies up to this, %")
 
@@ -108,7 +108,6 @@ def box_size_figure(sizes: pd.DataFrame, name: str) -> Figure:
     panels[0].legend(fontsize=8)
     panels[2].scatter(sizes["width_mm"], sizes["height_mm"], s=8, color=INK, alpha=0.5, lw=0)
     panels[2].set(xlabel="box width, mm", ylabel="box height, mm")
-    panels[2].set_title(f"{name} (RSNA's mm are not known)", fontsize=10)
     return figure
 
 
@@ -137,7 +136,7 @@ def headers_figure(index: pd.DataFrame, name: str) -> Figure:
     counts = [int((~feet).sum()), int(feet.sum())]
     paired_bars(order, ["head → feet", "feet → head"], *shares, name=name, counts=counts)
     order.set(xlabel="how file numbers run", ylabel="share of studies, %")
-    order.legend(fontsize=8, loc="center right")
+    order.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     _bars(syntax, good["transfer_syntaxes"].map(_syntax_names), "transfer syntax")
     _bars(storage, good["bits"], "bits and sign of a stored value")
     ratio = (good["thickness_mm"] / good["dz_mm"]).dropna()

@@ -215,11 +215,15 @@ def _planted(has: set[str], planted: Mapping[str, Mapping[str, Any]], trap: Trap
 
 
 def example_of(index: pd.DataFrame, code: str) -> str | None:
-    """The smallest training study (else test study) in whose issues a code stands, or None."""
+    """A training study (else a test study) of usual size in whose issues a code stands, or None."""
     has = index["issues"].map(lambda text: code in str(text).split(", "))
-    found = index[has & (index["error"] == "")].sort_values(["part", "files"])
-    found = found.sort_values("part", ascending=False, kind="stable")
-    return None if found.empty else str(found[STUDY_COLUMN].iloc[0])
+    found = index[has & (index["error"] == "")]
+    if (found["part"] == "train").any():
+        found = found[found["part"] == "train"]
+    if found.empty:
+        return None
+    unusual = (found["files"] - index["files"].median()).abs()
+    return str(found[STUDY_COLUMN].iloc[int(unusual.to_numpy().argmin())])
 
 
 def placed_by_counting(dataset: RsnaDataset, index: pd.DataFrame) -> pd.DataFrame:
