@@ -127,6 +127,45 @@ def methods() -> None:
 
 
 @app.command()
+def run(
+    methods: Annotated[str, typer.Option("--methods", help="'all', or names with commas.")] = "all",
+    data: DataOption = None,
+    profile: ProfileOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the experiment.")] = None,
+    folds: Annotated[
+        str | None, typer.Option("--folds", help="Which, e.g. 0 or 0,1 [default: all].")
+    ] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Put finished methods into results/.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    seed: SeedOption = DEFAULT_SEED,
+    quiet: QuietOption = False,
+) -> None:
+    """Train methods on the same outer folds and predict what was held out; resumes."""
+    from cspine_lib.config import runs_home
+    from cspine_lib.experiment import chosen_methods, run_methods
+    from cspine_lib.results import results_home
+    from cspine_lib.sources import dataset_for
+
+    chosen = get_profile(profile)
+    dataset = dataset_for(chosen, data, quiet=quiet)
+    run_methods(
+        chosen_methods(methods),
+        dataset,
+        chosen,
+        out or runs_home() / f"cv-{chosen.name}",
+        folds=folds,
+        record_in=results_home() if record else None,
+        dry_run=dry_run,
+        seed=seed,
+        progress=not quiet,
+    )
+
+
+@app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder of a trained method.")],
     study: Annotated[Path, typer.Argument(help="Folder of DICOM files, or a data folder.")],

@@ -7,9 +7,9 @@ folder, ``CSPINE_RUNS`` and ``CSPINE_HOME`` move what is written.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cspine_lib.errors import CspineError
 
@@ -66,6 +66,19 @@ class Profile:
     """Share of the unbroken levels that an epoch looks at, drawn anew each time."""
     classifier_ema: float | None = None
     """Decay of the averaged weights that are judged and kept; None: the plain weights."""
+    # The 3D classifier: a whole study as a cube.
+    cube_px: int = 64
+    cube_epochs: int = 12
+    cube_batch: int = 4
+    cube_lr: float = 1e-3
+    # The slice classifiers: whole slices with pseudo-labels.
+    slice_px: int = 96
+    slice_per_level: int = 4
+    """Slices of each level, and of none, that a study gives to an epoch."""
+    slice_epochs: int = 5
+    slice_batch: int = 32
+    slice_lr: float = 1e-3
+    slice_ema: float | None = None
     workers: int = 2
 
     def resized(self, *, train: int, test: int) -> Profile:
@@ -73,6 +86,25 @@ class Profile:
         if self.phantom is None:
             raise CspineError(f"profile {self.name!r} has no phantom")
         return replace(self, phantom=replace(self.phantom, train=train, test=test))
+
+
+NOT_FOR = {
+    "two_stage": ("cube_", "slice_"),
+    "slices": ("cube_", "crop_", "classifier_", "frames"),
+    "cnn3d": ("slice_", "slices_", "localiser_", "crop_", "classifier_", "frames", "backbone"),
+}
+"""Kind of a recipe → beginnings of the settings that it does not look at."""
+
+
+def settings_of(profile: Profile, kind: str) -> dict[str, Any]:
+    """What of a profile may decide a training of this kind.
+
+    A run's folder is told by these, so that a new setting of one method leaves the finished
+    runs of another as they are.
+    """
+    return {
+        name: value for name, value in asdict(profile).items() if not name.startswith(NOT_FOR[kind])
+    }
 
 
 PROFILES: dict[str, Profile] = {
@@ -88,6 +120,11 @@ PROFILES: dict[str, Profile] = {
         frames=2,
         crop_px=32,
         classifier_epochs=2,
+        cube_px=24,
+        cube_epochs=2,
+        slice_px=48,
+        slice_per_level=2,
+        slice_epochs=2,
     ),
     "laptop": Profile(
         name="laptop",
@@ -100,6 +137,11 @@ PROFILES: dict[str, Profile] = {
         classifier_ema=0.97,
         classifier_lr=1e-3,
         classifier_whole_share=0.25,
+        slice_px=160,  # 0.84 mm a pixel, as 224 of 512 pixels are on RSNA's scans
+        slice_per_level=3,
+        slice_epochs=3,
+        slice_lr=7e-4,
+        slice_ema=0.97,
     ),
     "gpu": Profile(
         name="gpu",
@@ -112,6 +154,12 @@ PROFILES: dict[str, Profile] = {
         crop_px=128,
         classifier_epochs=12,
         classifier_batch=32,
+        cube_px=128,
+        cube_epochs=20,
+        slice_px=192,
+        slice_per_level=8,
+        slice_epochs=8,
+        slice_batch=64,
         workers=12,
     ),
     "rsna": Profile(
@@ -127,6 +175,13 @@ PROFILES: dict[str, Profile] = {
         classifier_epochs=15,
         classifier_batch=16,
         classifier_lr=2e-4,
+        cube_px=224,
+        cube_epochs=20,
+        slice_px=224,
+        slice_per_level=24,
+        slice_epochs=10,
+        slice_batch=64,
+        slice_lr=2e-4,
         workers=4,
     ),
 }

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cspine_lib.cache import VolumeCache
-from cspine_lib.config import DEFAULT_SEED, Profile, device_name
+from cspine_lib.config import DEFAULT_SEED, Profile, device_name, settings_of
 from cspine_lib.cropstore import CropStore, build_crops
 from cspine_lib.errors import CspineError
 from cspine_lib.labels import LevelBox
-from cspine_lib.recipes import Recipe, get_recipe
+from cspine_lib.recipes import Recipe, get_recipe, settings_of_recipe
 from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import Part, RunRecord, atomic_write_text
 from cspine_lib.splits import inner_split
@@ -80,6 +80,10 @@ def train_method(
         CspineError: unknown method, too few masks, or a folder that holds another training.
     """
     recipe, out = get_recipe(name), Path(out)
+    if recipe.kind != "two_stage":
+        raise CspineError(
+            f"{name} is no two-stage method: 'cspine run --methods {name}' trains it on folds"
+        )
     done = _finished(recipe, dataset, profile, out, seed, ids)
     if done is not None:
         return done
@@ -103,8 +107,8 @@ def _finished(
 ) -> RunRecord | None:
     """The record of the same training, if it has ended; an error if it is another one."""
     request = {
-        "recipe": asdict(recipe),
-        "profile": asdict(profile),
+        "recipe": settings_of_recipe(recipe),
+        "profile": settings_of(profile, recipe.kind),
         "seed": seed,
         "data": dataset.fingerprint(),
         "ids": None if ids is None else sorted(ids),

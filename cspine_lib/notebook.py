@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,19 @@ import pandas as pd
 
 from cspine_lib import metrics, results
 from cspine_lib.anatomy import LEVELS, STUDY_COLUMN
-from cspine_lib.config import DEFAULT_SEED, Profile, device_name, get_profile, runs_home
+from cspine_lib.config import (
+    DEFAULT_SEED,
+    Profile,
+    device_name,
+    get_profile,
+    runs_home,
+    settings_of,
+)
 from cspine_lib.errors import CspineError
 from cspine_lib.facts import facts
 from cspine_lib.jobs import usable_cores
 from cspine_lib.plots import set_style
-from cspine_lib.recipes import get_recipe
+from cspine_lib.recipes import get_recipe, settings_of_recipe
 from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import environment
 from cspine_lib.sources import dataset_for
@@ -133,8 +140,8 @@ def run_folder(
 ) -> Path:
     """Folder under ``runs/`` of one training; another setting or data set gets another folder."""
     request = [
-        asdict(get_recipe(method)),
-        asdict(profile),
+        settings_of_recipe(recipe := get_recipe(method)),
+        settings_of(profile, recipe.kind),
         dataset.fingerprint(),
         sorted(ids),
         seed,

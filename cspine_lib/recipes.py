@@ -6,7 +6,8 @@ parts a system is made of; sizes and epochs belong to the profile (``config``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from cspine_lib.errors import CspineError
 
@@ -37,6 +38,14 @@ class SequenceRecipe:
 
 
 @dataclass(frozen=True)
+class SlicesRecipe:
+    """Fracture and visibility from single slices with pseudo-labels."""
+
+    heads: int = 1
+    """1: one layer of 14 outputs; 2: two fully connected heads, two losses."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One system: its parts, and the slide's number where a deck has one."""
 
@@ -45,6 +54,9 @@ class Recipe:
     slide: str
     slide_score: float | None
     """Score on the slide, on RSNA data; never comparable with a phantom's."""
+    kind: str = "two_stage"
+    """``two_stage``, ``slices`` or ``cnn3d``: see ``fold_methods.KINDS``."""
+    slices: SlicesRecipe | None = None
     localiser: LocaliserRecipe = field(default_factory=LocaliserRecipe)
     sequence: SequenceRecipe = field(default_factory=SequenceRecipe)
     overall_top_n: int = 7
@@ -52,6 +64,30 @@ class Recipe:
 
 
 _TABLE = (
+    Recipe(
+        name="cnn3d",
+        title="3D CNN on the whole neck",
+        slide="deck B, 3D classification model",
+        slide_score=0.6048,
+        kind="cnn3d",
+    ),
+    Recipe(
+        name="single_head",
+        title="slices, one head, pseudo-labels",
+        slide="deck B, Single-head Model",
+        slide_score=0.5813,
+        kind="slices",
+        slices=SlicesRecipe(heads=1),
+        overall_top_n=1,
+    ),
+    Recipe(
+        name="multi_head",
+        title="slices, two heads, pseudo-labels",
+        slide="deck B, Multi-head Model",
+        slide_score=0.5019,
+        kind="slices",
+        slices=SlicesRecipe(heads=2),
+    ),
     Recipe(
         name="crop_bilstm",
         title="box crop + BiLSTM + attention",
@@ -73,6 +109,15 @@ _TABLE = (
         sequence=SequenceRecipe(lstm=False),
     ),
 )
+
+
+def settings_of_recipe(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe decides its training: its name and the parts of its kind."""
+    content = asdict(recipe)
+    for name in ("kind", "slices") if recipe.kind == "two_stage" else ("localiser", "sequence"):
+        del content[name]
+    return content
+
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _TABLE}
 

@@ -18,20 +18,30 @@ GROUND = {"errors"}
 
 HEAVY = {
     "augment",
+    "augment3d",
     "batches",
     "checkpoint",
+    "cubes",
     "datasets",
     "engine",
+    "experiment",
+    "fold_methods",
     "loops",
     "methods",
     "models",
+    "models3d",
     "predict",
+    "slice_method",
+    "slice_models",
+    "slice_stacks",
     "stage1",
     "stage2",
     "trainer",
     "two_stage",
+    "visibility",
     "weight_sources",
     "weights",
+    "whole_neck",
 }
 """Modules that train or run a network: they may import torch.  No others may."""
 

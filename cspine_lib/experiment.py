@@ -1,0 +1,267 @@
+"""Methods on the same outer folds: out-of-fold predictions and run records.
+
+``cspine run --methods all --profile P`` is this.  Each (method, fold) leaves whole files
+under ``runs/cv-<profile>/`` and is skipped when they are there.  Of a method that has all
+folds, record and predictions lie there too; ``--record`` puts them into ``results/``, from
+which all tables are drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cspine_lib.cache import VolumeCache
+from cspine_lib.config import DEFAULT_SEED, Profile, device_name, settings_of
+from cspine_lib.errors import CspineError
+from cspine_lib.fold_methods import KINDS, FoldTask
+from cspine_lib.leakage import check_leakage
+from cspine_lib.recipes import Recipe, get_recipe, settings_of_recipe
+from cspine_lib.results import read_predictions, write_predictions
+from cspine_lib.rsna import RsnaDataset
+from cspine_lib.runs import Part, RunRecord, atomic_write_text, read_json
+from cspine_lib.scoring import score_arrays
+from cspine_lib.splits import patient_folds
+from cspine_lib.two_stage import open_cache
+
+DECK_B = ("cnn3d", "single_head", "multi_head", "crop_bilstm")
+"""The four methods of the deck's results table, in its order."""
+
+
+def chosen_methods(names: str) -> list[str]:
+    """``all``, or names with commas between → recipe names.
+
+    Raises:
+        CspineError: an unknown name.
+    """
+    wanted = list(DECK_B) if names.strip() == "all" else [n.strip() for n in names.split(",")]
+    return [get_recipe(name).name for name in wanted]
+
+
+def outer_folds(
+    dataset: RsnaDataset, ids: Sequence[str], n: int, seed: int = DEFAULT_SEED
+) -> npt.NDArray[np.int64]:
+    """Fold 0 … n−1 of every study, the same for every method.
+
+    Levels are spread evenly, and masks: a fold without masks would leave a localiser
+    nothing to be judged on.
+    """
+    masked = set(dataset.masked_ids)
+    rows = [[*dataset.labels(uid), int(uid in masked)] for uid in ids]
+    return patient_folds(ids, rows, n, seed)
+
+
+def run_method(
+    name: str,
+    dataset: RsnaDataset,
+    profile: Profile,
+    out: Path,
+    *,
+    folds: Sequence[int] | None = None,
+    seed: int = DEFAULT_SEED,
+    progress: bool = True,
+) -> RunRecord | None:
+    """Train a method on every outer fold and predict what was held out.
+
+    Args:
+        out: folder of the experiment, shared by all methods.
+        folds: which folds; None: all.
+
+    Returns:
+        The record over all folds, or None while some are missing.
+    """
+    recipe = get_recipe(name)
+    cache = open_cache(dataset, profile, progress=progress)
+    fold_of = outer_folds(dataset, cache.ids, profile.folds, seed)
+    for k in range(profile.folds) if folds is None else folds:
+        _run_fold(recipe, dataset, profile, cache, fold_of, k, out, seed, progress)
+    done = [out / name / f"fold{k}.json" for k in range(profile.folds)]
+    if not all(path.exists() for path in done):
+        return None
+    return _record(recipe, dataset, profile, cache, fold_of, out, seed)
+
+
+def _run_fold(
+    recipe: Recipe,
+    dataset: RsnaDataset,
+    profile: Profile,
+    cache: VolumeCache,
+    fold_of: npt.NDArray[np.int64],
+    k: int,
+    out: Path,
+    seed: int,
+    progress: bool,
+) -> None:
+    """Nothing if the very same is there already; an error if something else is."""
+    request = _request(recipe, profile, dataset, seed)
+    note = out / recipe.name / f"fold{k}.json"
+    if note.exists():
+        if read_json(note)["request"] != request:
+            raise CspineError(
+                f"{out / recipe.name} holds a run with other settings or data: "
+                "choose another folder with --out, or delete it"
+            )
+        return
+    train = [uid for uid, fold in zip(cache.ids, fold_of, strict=True) if fold != k]
+    test = [uid for uid, fold in zip(cache.ids, fold_of, strict=True) if fold == k]
+    task = FoldTask(
+        recipe,
+        profile,
+        dataset,
+        cache,
+        k,
+        train,
+        test,
+        out / recipe.name / f"fold{k}",
+        out / "shared" / f"fold{k}",
+        seed,
+        progress,
+    )
+    result = KINDS[recipe.kind](task)
+    write_predictions(note.with_suffix(".csv"), test, result.p)
+    content = {
+        "request": request,
+        "weights": result.weights,
+        "seconds": result.seconds,
+        "parts": [asdict(part) for part in result.parts],
+    }
+    atomic_write_text(note, json.dumps(content, indent=1) + "\n")
+
+
+def _request(recipe: Recipe, profile: Profile, dataset: RsnaDataset, seed: int) -> str:
+    settings = [settings_of_recipe(recipe), settings_of(profile, recipe.kind)]
+    content = [*settings, dataset.fingerprint(), seed]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _record(
+    recipe: Recipe,
+    dataset: RsnaDataset,
+    profile: Profile,
+    cache: VolumeCache,
+    fold_of: npt.NDArray[np.int64],
+    out: Path,
+    seed: int,
+) -> RunRecord:
+    """All folds as one record with its scores, checked for leaks."""
+    notes = [read_json(out / recipe.name / f"fold{k}.json") for k in range(profile.folds)]
+    ids, p = out_of_fold(out, recipe.name, profile.folds)
+    rows = [dataset.labels(uid) for uid in ids]
+    y = np.stack([[int(row.any()), *row] for row in rows])
+    parts: dict[str, Part] = {}
+    for note in notes:
+        for content in note["parts"]:
+            parts[content["name"]] = Part(**content)
+    record = RunRecord(
+        method=recipe.name,
+        profile=profile.name,
+        seed=seed,
+        data=dataset.name,
+        fingerprint=dataset.fingerprint(),
+        weights=notes[0]["weights"],
+        device=device_name(),
+        n_folds=profile.folds,
+        config={"recipe": asdict(recipe), "profile": asdict(profile)},
+        parts=list(parts.values()),
+        scored=ids,
+        scores=score_arrays(y, p, ids=tuple(ids)).to_dict(),
+        seconds=sum(note["seconds"] for note in notes),
+        predictions=f"{recipe.name}-{profile.name}-cv.csv",
+    )
+    check_leakage(record, raise_on_leak=True)
+    return record
+
+
+def out_of_fold(out: Path, name: str, folds: int) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """Studies, sorted, and what was said of each (N, 8) by the model that had not seen it."""
+    import pandas as pd
+
+    from cspine_lib.anatomy import TARGETS
+
+    table = pd.concat([read_predictions(out / name / f"fold{k}.csv") for k in range(folds)])
+    table = table.sort_index()
+    return table.index.tolist(), table[list(TARGETS)].to_numpy()
+
+
+def run_methods(
+    names: Sequence[str],
+    dataset: RsnaDataset,
+    profile: Profile,
+    out: Path,
+    *,
+    folds: str | None = None,
+    record_in: Path | None = None,
+    dry_run: bool = False,
+    seed: int = DEFAULT_SEED,
+    progress: bool = True,
+) -> list[RunRecord]:
+    """All methods on all folds, fold by fold, so that a stop leaves whole columns of the table.
+
+    Args:
+        folds: numbers with commas between; None: all.
+        record_in: also put records and predictions of finished methods here.
+        dry_run: print the plan and stop.
+
+    Raises:
+        CspineError: a fold that does not exist, or a set without enough masks.
+    """
+    import typer
+
+    chosen = _fold_numbers(folds, profile.folds)
+    cache = open_cache(dataset, profile, progress=progress)
+    fold_of = outer_folds(dataset, cache.ids, profile.folds, seed)
+    counts = np.bincount(fold_of, minlength=profile.folds)
+    typer.echo(
+        f"{dataset.name}, profile {profile.name}: {len(cache.ids)} studies in {profile.folds} "
+        f"folds of {counts.min()} to {counts.max()}; results in {out}"
+    )
+    if dry_run:
+        for name in names:
+            done = [k for k in chosen if (out / name / f"fold{k}.json").exists()]
+            typer.echo(f"  {name:14s} folds {list(chosen)}, of which done: {done or 'none'}")
+        return []
+    finished: dict[str, RunRecord] = {}
+    for k in chosen:
+        for name in names:
+            record = run_method(
+                name, dataset, profile, out, folds=[k], seed=seed, progress=progress
+            )
+            if record is not None:
+                finished[name] = record
+                for place in (out, *([] if record_in is None else [record_in])):
+                    write_record(record, dataset, out, place)
+    for record in finished.values():
+        low, high = record.scores["ci95"]
+        typer.echo(f"  {record.method:14s} {record.scores['loss']:.4f} [{low:.4f}, {high:.4f}]")
+    return list(finished.values())
+
+
+def write_record(record: RunRecord, dataset: RsnaDataset, out: Path, place: Path) -> None:
+    """Record and out-of-fold predictions of a finished method, side by side.
+
+    Labels go along for a phantom only: RSNA's rows may not be passed on.
+    """
+    ids, p = out_of_fold(out, record.method, record.n_folds)
+    fold = {uid: part.fold or 0 for part in record.parts for uid in part.test}
+    rows = [dataset.labels(uid) for uid in ids]
+    y = [[int(row.any()), *row] for row in rows] if dataset.is_phantom else None
+    write_predictions(place / record.predictions, ids, p, y, [fold[uid] for uid in ids])
+    record.write((place / record.predictions).with_suffix(".json"))
+
+
+def _fold_numbers(text: str | None, n: int) -> list[int]:
+    if text is None:
+        return list(range(n))
+    try:
+        chosen = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise CspineError(f"folds are numbers with commas between, got {text!r}") from None
+    if not chosen or chosen[0] < 0 or chosen[-1] >= n:
+        raise CspineError(f"there are folds 0 to {n - 1}, asked for {text}")
+    return chosen

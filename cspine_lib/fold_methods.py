@@ -1,0 +1,283 @@
+"""Each of deck B's methods on one outer fold: train on the rest, predict what was held out.
+
+Every function takes a ``FoldTask`` and gives a ``FoldResult``: calibrated probabilities of
+the held-out studies, and the parts that the run record needs to prove that none of them
+reached training.  All work is in whole files under the fold's folder, so that a killed run
+goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cspine_lib.anatomy import TARGETS
+from cspine_lib.cache import VolumeCache
+from cspine_lib.config import Profile
+from cspine_lib.cubes import CubeSpec, build_cubes
+from cspine_lib.errors import CspineError
+from cspine_lib.methods import train_method
+from cspine_lib.metrics import fit_platt, overall_max, overall_noisy_or
+from cspine_lib.recipes import Recipe
+from cspine_lib.rsna import RsnaDataset
+from cspine_lib.runs import Part
+from cspine_lib.slice_method import (
+    load_slice_classifier,
+    slice_outputs,
+    study_levels,
+    train_slice_classifier,
+)
+from cspine_lib.slice_stacks import SliceStacks
+from cspine_lib.splits import inner_split
+from cspine_lib.two_stage import TwoStageModel
+from cspine_lib.visibility import load_visibility, pseudo_labels, train_visibility
+from cspine_lib.whole_neck import train_whole_neck, whole_neck_logits
+
+FloatArray = npt.NDArray[np.floating]
+VALIDATION_SHARE = 0.15
+"""Of a fold's training studies, for early stopping and calibration."""
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """One method on one outer fold.
+
+    Args:
+        train, test: readable studies of the other folds, and of this one.
+        folder: of this method and fold.
+        shared: of this fold, for what several methods use (pseudo-labels, cubes).
+    """
+
+    recipe: Recipe
+    profile: Profile
+    dataset: RsnaDataset
+    cache: VolumeCache
+    fold: int
+    train: list[str]
+    test: list[str]
+    folder: Path
+    shared: Path
+    seed: int
+    progress: bool = True
+
+    @property
+    def labels8(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Training labels (8,) in the order of ``anatomy.TARGETS``; none of a held-out study."""
+        rows = {uid: self.dataset.labels(uid) for uid in self.train}
+        return {uid: np.concatenate([[int(row.any())], row]) for uid, row in rows.items()}
+
+    @property
+    def labels(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Training labels (7,) for C1–C7."""
+        return {uid: row[1:] for uid, row in self.labels8.items()}
+
+    def inner(self) -> tuple[list[str], list[str]]:
+        """Training and validation studies within this fold's training part."""
+        labels = self.labels8
+        rows = [labels[uid] for uid in self.train]
+        return inner_split(self.train, rows, VALIDATION_SHARE, self.seed)
+
+
+@dataclass
+class FoldResult:
+    """Probabilities (N, 8) of a fold's held-out studies, and how they came about."""
+
+    p: FloatArray
+    parts: list[Part]
+    weights: str
+    seconds: float
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def calibrated(z: FloatArray, z_val: FloatArray, y_val: npt.NDArray[Any]) -> FloatArray:
+    """Logits → probabilities, by a Platt scale and bias fitted on validation logits."""
+    scale, bias = fit_platt(z_val, y_val)
+    return 1 / (1 + np.exp(-(scale * z + bias)))
+
+
+# --- 3D ----------------------------------------------------------------------------------------
+
+
+def cnn3d(task: FoldTask) -> FoldResult:
+    """The whole neck in one cube (chapter 04)."""
+    side = task.profile.cube_px
+    store = build_cubes(
+        task.cache,
+        [*task.train, *task.test],
+        task.shared.parent / f"cubes-{side}",
+        CubeSpec((side, side, side)),
+        dataset=task.dataset,
+        workers=task.profile.workers,
+        progress=task.progress,
+    )
+    train, val = task.inner()
+    labels = task.labels8
+    model, fit = train_whole_neck(
+        store,
+        labels,
+        train,
+        val,
+        task.profile,
+        task.folder / "cnn3d",
+        seed=task.seed,
+        progress=task.progress,
+        label=f"3D CNN, fold {task.fold}",
+    )
+    z, z_val = (whole_neck_logits(model, store, ids) for ids in (task.test, val))
+    y_val = np.stack([labels[uid] for uid in val])
+    # The neck's own row breaks at another rate than the levels, and is calibrated by itself.
+    parts = [slice(0, 1), slice(1, None)]
+    p = np.concatenate([calibrated(z[:, s], z_val[:, s], y_val[:, s]) for s in parts], axis=1)
+    name = f"cnn3d/fold{task.fold}"
+    return FoldResult(
+        p,
+        [
+            Part(name, train, val, fold=task.fold, weights="random", seconds=fit.seconds),
+            _calibration(task, val, [name]),
+        ],
+        "random",
+        fit.seconds,
+    )
+
+
+def _calibration(task: FoldTask, val: list[str], uses: list[str]) -> Part:
+    name = f"calibration/fold{task.fold}"
+    return Part(name, val, test=task.test, uses=uses, kind="calibration", fold=task.fold)
+
+
+# --- slices with pseudo-labels -----------------------------------------------------------------
+
+
+def fold_pseudo_labels(task: FoldTask) -> tuple[dict[str, FloatArray], Part]:
+    """Visibility of all slices of all studies, from a model that has not seen this fold.
+
+    Raises:
+        CspineError: too few masked studies outside the fold.
+    """
+    masked = set(task.cache.masked_ids)
+    ids = [uid for uid in task.train if uid in masked]
+    if len(ids) < 3:
+        raise CspineError(
+            f"pseudo-labels need masks of at least 3 training studies, found {len(ids)}: "
+            "add segmentations, or make a phantom with more (--masked)"
+        )
+    train, val = inner_split(ids, np.ones((len(ids), 1)), VALIDATION_SHARE, task.seed)
+    folder = task.shared / "visibility"
+    model, fit = train_visibility(
+        task.cache,
+        train,
+        val,
+        task.profile,
+        folder,
+        seed=task.seed,
+        progress=task.progress,
+        label=f"visibility, fold {task.fold}",
+    )
+    found = pseudo_labels(
+        [load_visibility(folder, task.profile)],
+        task.cache,
+        [*task.train, *task.test],
+        task.shared / "pseudo_labels",
+        task.profile.localiser_pitch_mm,
+    )
+    part = Part(
+        f"visibility/fold{task.fold}",
+        train,
+        val,
+        kind="pseudo_labels",
+        fold=task.fold,
+        weights=model.encoder.weights_used,
+        seconds=fit.seconds,
+    )
+    return found, part
+
+
+def slices(task: FoldTask) -> FoldResult:
+    """Single-head and multi-head models (chapters 06 and 07)."""
+    assert task.recipe.slices is not None
+    heads = task.recipe.slices.heads
+    visible, labelled = fold_pseudo_labels(task)
+    stacks = SliceStacks(task.cache, task.shared.parent / "slices", task.profile.slice_px)
+    stacks.build([*task.train, *task.test], workers=task.profile.workers, progress=task.progress)
+    visible = {uid: table[stacks.z_index(uid)] for uid, table in visible.items()}
+    train, val = task.inner()
+    model, fit = train_slice_classifier(
+        stacks,
+        task.labels,
+        visible,
+        train,
+        val,
+        heads,
+        task.profile,
+        task.folder / "classifier",
+        seed=task.seed,
+        progress=task.progress,
+        label=f"{task.recipe.name}, fold {task.fold}",
+    )
+    model = load_slice_classifier(task.folder / "classifier", task.profile, heads)
+    z, z_val = (
+        np.stack([study_levels(*slice_outputs(model, stacks, uid)) for uid in ids])
+        for ids in (task.test, val)
+    )
+    levels = calibrated(z, z_val, np.stack([task.labels[uid] for uid in val]))
+    rule = overall_max if task.recipe.overall_top_n == 1 else overall_noisy_or
+    name = f"{task.recipe.name}/fold{task.fold}"
+    weights = model.encoder.weights_used
+    own = Part(
+        name, train, val, uses=[labelled.name], fold=task.fold, weights=weights, seconds=fit.seconds
+    )
+    return FoldResult(
+        np.column_stack([rule(levels), levels]),
+        [labelled, own, _calibration(task, val, [name])],
+        weights,
+        labelled.seconds + fit.seconds,
+    )
+
+
+# --- two stages --------------------------------------------------------------------------------
+
+
+def two_stage(task: FoldTask) -> FoldResult:
+    """Localiser, crops, sequence net (chapters 08 and 09)."""
+    record = train_method(
+        task.recipe.name,
+        task.dataset,
+        task.profile,
+        task.folder / "two_stage",
+        ids=task.train,
+        seed=task.seed,
+        progress=task.progress,
+    )
+    model = TwoStageModel.load(task.folder / "two_stage")
+    rows = []
+    for uid in task.test:
+        if task.cache.mode == "volume":
+            volume = task.cache.volume(uid)
+        else:
+            volume = task.dataset.read_study(uid).volume
+        said = model.classify(volume, model.locate(volume))
+        rows.append([said[target] for target in TARGETS])
+    parts = [_renamed(part, task.fold) for part in record.parts]
+    parts[-1] = Part(**{**parts[-1].__dict__, "test": task.test})
+    return FoldResult(np.array(rows), parts, record.weights, record.seconds)
+
+
+def _renamed(part: Part, fold: int) -> Part:
+    """The same part, named and numbered for its fold."""
+    content = dict(part.__dict__)
+    content |= {"name": f"{part.name}/fold{fold}", "fold": fold}
+    content["uses"] = [f"{name}/fold{fold}" for name in part.uses]
+    return Part(**content)
+
+
+KINDS: dict[str, Callable[[FoldTask], FoldResult]] = {
+    "two_stage": two_stage,
+    "slices": slices,
+    "cnn3d": cnn3d,
+}
+"""Kind of a recipe → how it is trained and applied to a fold."""

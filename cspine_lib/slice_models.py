@@ -1,0 +1,66 @@
+"""Deck B's 2D classifiers: from one slice, which levels it shows and which are broken.
+
+Shapes: B batch, F encoder features.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from cspine_lib.anatomy import N_LEVELS
+from cspine_lib.weights import Encoder
+
+
+class VisibilityNet(nn.Module):
+    """Which of C1–C7 a slice shows ("CNN model for vertebrae classification")."""
+
+    def __init__(self, encoder: Encoder, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(encoder.out_features, N_LEVELS))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, P, P) floats in 0..1 → logits (B, 7)."""
+        return self.head(self.encoder(images))
+
+
+class SliceClassifier(nn.Module):
+    """Fracture and visibility of seven levels from one slice.
+
+    Args:
+        heads: 1 for deck B's single-head model, one layer of 14 outputs; 2 for its
+            multi-head model, two fully connected heads side by side.
+        hidden: width of the layer within each of two heads.
+    """
+
+    def __init__(
+        self, encoder: Encoder, heads: int = 1, hidden: int = 128, dropout: float = 0.3
+    ) -> None:
+        super().__init__()
+        if heads not in (1, 2):
+            raise ValueError(f"one head or two, got {heads}")
+        self.encoder = encoder
+        width = encoder.out_features
+        if heads == 1:
+            self.heads = nn.ModuleList(
+                [nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 2 * N_LEVELS))]
+            )
+        else:
+            self.heads = nn.ModuleList(
+                nn.Sequential(
+                    nn.Dropout(dropout),
+                    nn.Linear(width, hidden),
+                    nn.ReLU(inplace=True),
+                    nn.Linear(hidden, N_LEVELS),
+                )
+                for _ in range(2)
+            )
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, P, P) floats in 0..1 → ``visible`` and ``fracture``, logits (B, 7) each."""
+        features = self.encoder(images)  # (B, F)
+        if len(self.heads) == 1:
+            visible, fracture = self.heads[0](features).split(N_LEVELS, dim=1)
+        else:
+            visible, fracture = (head(features) for head in self.heads)
+        return {"visible": visible, "fracture": fracture}
