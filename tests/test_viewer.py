@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import nibabel
 import numpy as np
@@ -248,6 +250,18 @@ def test_a_kaggle_batch_run_has_nobody_in_front(nobody):
     assert front_end.choose(None) == "still"
     nobody.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
     assert front_end.choose(None) is None
+
+
+def test_colab_is_asked_to_show_custom_widgets(nobody, volume):
+    asked = []
+    output = ModuleType("google.colab.output")
+    output.enable_custom_widget_manager = lambda: asked.append(True)
+    viewer.show(volume, mode="sliders").widget  # noqa: B018  elsewhere nothing is asked
+    for name in ("google", "google.colab"):
+        nobody.setitem(sys.modules, name, ModuleType(name))
+    nobody.setitem(sys.modules, "google.colab.output", output)
+    viewer.show(volume, mode="sliders").widget  # noqa: B018
+    assert asked == [True]
 
 
 def test_a_way_can_be_asked_for(nobody):

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from cspine_lib.labels import LevelBox
 from cspine_lib.viewer import webgl
-from cspine_lib.viewer.front_end import MODES, Mode, choose
+from cspine_lib.viewer.front_end import MODES, Mode, allow_custom_widgets, choose
 from cspine_lib.viewer.sliders import Sliders
 from cspine_lib.viewer.still import in_words, still_figure, still_png
 from cspine_lib.viewer.study import ViewedStudy
@@ -85,6 +85,7 @@ class StudyView:
         """The widget to display; made on first use."""
         import ipywidgets as w
 
+        allow_custom_widgets()
         if self.mode == "webgl" and webgl.is_there():
             return w.VBox([self._use(webgl.WebGL(self.study))])
         rows = [self._use(Sliders(self.study))]

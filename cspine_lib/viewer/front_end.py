@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import Literal, get_args
 
 from cspine_lib.errors import CspineError
@@ -42,3 +43,9 @@ def choose(mode: str | None) -> Mode | None:
                 return known
         raise CspineError(f"unknown way of viewing {asked!r}; known: {', '.join(MODES)}")
     return None if is_live() else "still"
+
+
+def allow_custom_widgets() -> None:
+    """Colab shows widgets that are not ipywidgets' own only after it was asked to."""
+    if "google.colab" in sys.modules:
+        import_module("google.colab.output").enable_custom_widget_manager()
