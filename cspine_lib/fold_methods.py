@@ -22,7 +22,7 @@ from cspine_lib.config import Profile
 from cspine_lib.cubes import CubeSpec, build_cubes
 from cspine_lib.errors import CspineError
 from cspine_lib.methods import train_method
-from cspine_lib.metrics import fit_platt, overall_max, overall_noisy_or
+from cspine_lib.metrics import fit_platt, logit, overall_max, overall_noisy_or
 from cspine_lib.recipes import Recipe
 from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import Part
@@ -224,15 +224,21 @@ def slices(task: FoldTask) -> FoldResult:
         np.stack([study_levels(*slice_outputs(model, stacks, uid)) for uid in ids])
         for ids in (task.test, val)
     )
-    levels = calibrated(z, z_val, np.stack([task.labels[uid] for uid in val]))
-    rule = overall_max if task.recipe.overall_top_n == 1 else overall_noisy_or
+    y_val = np.stack([task.labels[uid] for uid in val])
+    levels, levels_val = (calibrated(part, z_val, y_val) for part in (z, z_val))
+    if task.recipe.overall_top_n == 1:
+        # The largest of seven probabilities is not that of any: it is calibrated by itself.
+        neck, neck_val = (logit(overall_max(part)) for part in (levels, levels_val))
+        overall = calibrated(neck, neck_val, y_val.max(axis=1))
+    else:
+        overall = overall_noisy_or(levels)
     name = f"{task.recipe.name}/fold{task.fold}"
     weights = model.encoder.weights_used
     own = Part(
         name, train, val, uses=[labelled.name], fold=task.fold, weights=weights, seconds=fit.seconds
     )
     return FoldResult(
-        np.column_stack([rule(levels), levels]),
+        np.column_stack([overall, levels]),
         [labelled, own, _calibration(task, val, [name])],
         weights,
         labelled.seconds + fit.seconds,

@@ -7,9 +7,11 @@ parts a system is made of; sizes and epochs belong to the profile (``config``).
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from cspine_lib.errors import CspineError
+
+Crop = Literal["box", "centre", "whole"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,13 @@ class SequenceRecipe:
     hidden: int = 128
     """Width of the LSTM in each direction."""
     dropout: float = 0.3
+    crop: Crop = "box"
+    """``box``: around the level (stage 1); ``centre``: as large, in the middle of the slice;
+    ``whole``: the whole slice.  The levels' slices are stage 1's in all of them."""
+    neighbours: bool = True
+    """Three neighbouring slices as channels; else the middle one three times."""
+    frames: int = 0
+    """Images in a sequence; 0: the profile's."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,8 @@ class Recipe:
     kind: str = "two_stage"
     """``two_stage``, ``slices`` or ``cnn3d``: see ``fold_methods.KINDS``."""
     slices: SlicesRecipe | None = None
+    cube: Literal["neck", "spine"] = "neck"
+    """``cnn3d``: the whole study as a cube, or the spine alone at stage 2's mm per voxel."""
     localiser: LocaliserRecipe = field(default_factory=LocaliserRecipe)
     sequence: SequenceRecipe = field(default_factory=SequenceRecipe)
     overall_top_n: int = 7
@@ -70,6 +81,14 @@ _TABLE = (
         slide="deck B, 3D classification model",
         slide_score=0.6048,
         kind="cnn3d",
+    ),
+    Recipe(
+        name="cnn3d_spine",
+        title="3D CNN on the spine, at stage 2's resolution",
+        slide="none: the 3D model without its loss of resolution",
+        slide_score=None,
+        kind="cnn3d",
+        cube="spine",
     ),
     Recipe(
         name="single_head",
@@ -111,10 +130,17 @@ _TABLE = (
 )
 
 
+_NOT_FOR = {
+    "two_stage": ("kind", "slices", "cube"),
+    "slices": ("cube", "localiser", "sequence"),
+    "cnn3d": ("slices", "sequence"),
+}
+
+
 def settings_of_recipe(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe decides its training: its name and the parts of its kind."""
     content = asdict(recipe)
-    for name in ("kind", "slices") if recipe.kind == "two_stage" else ("localiser", "sequence"):
+    for name in _NOT_FOR[recipe.kind]:
         del content[name]
     return content
 

@@ -5,6 +5,9 @@ Shapes: B batch, F encoder features.
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
 
 from cspine_lib.anatomy import N_LEVELS
@@ -55,6 +58,21 @@ class SliceClassifier(nn.Module):
                 )
                 for _ in range(2)
             )
+
+    @torch.no_grad()
+    def start_at(self, visible: float, fracture: float) -> None:
+        """Let an untrained network say these probabilities of every level.
+
+        Most outputs are zeros: without this the first half epoch goes into learning that
+        (the prior of Lin et al., "Focal loss", arXiv 1708.02002, section 4.1).
+        """
+        logits = [math.log(p / (1 - p)) for p in (visible, fracture)]
+        ends = [list(head.children())[-1].bias for head in self.heads]
+        if len(ends) == 1:
+            ends[0][:N_LEVELS], ends[0][N_LEVELS:] = logits
+        else:
+            for bias, z in zip(ends, logits, strict=True):
+                bias.fill_(z)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, P, P) floats in 0..1 → ``visible`` and ``fracture``, logits (B, 7) each."""

@@ -99,6 +99,9 @@ class FractureSlices(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         visible: per study (N, 7), the probability that each entry of its stack shows a level.
         per_level: slices that stand for a level.
 
+    Attributes:
+        visible, fracture: (items, 7), the targets of all items.
+
     Raises:
         CspineError: no study, or a table that does not fit its stack.
     """
@@ -126,8 +129,8 @@ class FractureSlices(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             broken.append(
                 np.repeat(np.asarray(labels[uid], dtype=np.float32)[None], len(chosen), 0)
             )
-        self._visible = torch.from_numpy(np.concatenate(shows))
-        self._fracture = torch.from_numpy(np.concatenate(broken))
+        self.visible = torch.from_numpy(np.concatenate(shows))
+        self.fracture = torch.from_numpy(np.concatenate(broken))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -135,5 +138,5 @@ class FractureSlices(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     def __getitem__(self, i: int) -> tuple[Tensor, dict[str, Tensor]]:
         uid, position = self.rows[i]
         image = self.stacks.images(uid, [position])[0]
-        target = {"visible": self._visible[i], "fracture": self._fracture[i]}
+        target = {"visible": self.visible[i], "fracture": self.fracture[i]}
         return torch.from_numpy(np.ascontiguousarray(image)), target

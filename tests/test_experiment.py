@@ -52,7 +52,10 @@ def test_a_method_predicts_every_study_from_a_model_that_has_not_seen_it(dataset
     tests = [set(part.test) for part in record.parts if part.test]
     assert set.union(*tests) == set(ids) and sum(map(len, tests)) == len(ids)
     if name == "single_head":
-        assert np.allclose(p[:, 0], p[:, 1:].max(axis=1), atol=1e-5)
+        order, largest = np.argsort(p[:, 0]), p[:, 1:].max(axis=1)
+        for k in range(PROFILE.folds):  # calibrated by fold, so only the order is the maximum's
+            fold = [i for i in order if ids[i] in tests[k]]
+            assert (np.diff(largest[fold]) >= -1e-5).all()
     if name == "multi_head":
         assert np.allclose(p[:, 0], 1 - np.prod(1 - p[:, 1:], axis=1), atol=1e-4)
 
