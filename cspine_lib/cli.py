@@ -145,8 +145,7 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Train methods on the same outer folds and predict what was held out; resumes."""
-    from cspine_lib.config import runs_home
-    from cspine_lib.experiment import chosen_methods, run_methods
+    from cspine_lib.experiment import chosen_methods, cv_folder, run_methods
     from cspine_lib.results import results_home
     from cspine_lib.sources import dataset_for
 
@@ -156,7 +155,7 @@ def run(
         chosen_methods(methods),
         dataset,
         chosen,
-        out or runs_home() / f"cv-{chosen.name}",
+        out or cv_folder(dataset, chosen),
         folds=folds,
         record_in=results_home() if record else None,
         dry_run=dry_run,

@@ -1,7 +1,7 @@
 """Methods on the same outer folds: out-of-fold predictions and run records.
 
 ``cspine run --methods all --profile P`` is this.  Each (method, fold) leaves whole files
-under ``runs/cv-<profile>/`` and is skipped when they are there.  Of a method that has all
+under ``cv_folder`` and is skipped when they are there.  Of a method that has all
 folds, record and predictions lie there too; ``--record`` puts them into ``results/``, from
 which all tables are drawn.
 """
@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cspine_lib.cache import VolumeCache
-from cspine_lib.config import DEFAULT_SEED, Profile, device_name, settings_of
+from cspine_lib.config import DEFAULT_SEED, Profile, device_name, runs_home, settings_of
 from cspine_lib.errors import CspineError
 from cspine_lib.fold_methods import KINDS, FoldTask
 from cspine_lib.leakage import check_leakage
@@ -57,6 +56,39 @@ def outer_folds(
     return patient_folds(ids, rows, n, seed)
 
 
+def cv_folder(dataset: RsnaDataset, profile: Profile) -> Path:
+    """Folder of the five-fold runs of a data set under a profile."""
+    return runs_home() / f"cv-{profile.name}-{dataset.fingerprint()[:8]}"
+
+
+def fold_task(
+    name: str,
+    dataset: RsnaDataset,
+    profile: Profile,
+    k: int,
+    out: Path,
+    *,
+    seed: int = DEFAULT_SEED,
+    progress: bool = True,
+) -> FoldTask:
+    """Everything that training a method on outer fold ``k`` needs; nothing is trained yet."""
+    cache = open_cache(dataset, profile, progress=progress)
+    fold_of = outer_folds(dataset, cache.ids, profile.folds, seed)
+    return FoldTask(
+        get_recipe(name),
+        profile,
+        dataset,
+        cache,
+        k,
+        [uid for uid, fold in zip(cache.ids, fold_of, strict=True) if fold != k],
+        [uid for uid, fold in zip(cache.ids, fold_of, strict=True) if fold == k],
+        out / name / f"fold{k}",
+        out / "shared" / f"fold{k}",
+        seed,
+        progress,
+    )
+
+
 def run_method(
     name: str,
     dataset: RsnaDataset,
@@ -76,55 +108,27 @@ def run_method(
     Returns:
         The record over all folds, or None while some are missing.
     """
-    recipe = get_recipe(name)
-    cache = open_cache(dataset, profile, progress=progress)
-    fold_of = outer_folds(dataset, cache.ids, profile.folds, seed)
     for k in range(profile.folds) if folds is None else folds:
-        _run_fold(recipe, dataset, profile, cache, fold_of, k, out, seed, progress)
+        _run_fold(fold_task(name, dataset, profile, k, out, seed=seed, progress=progress), out)
     done = [out / name / f"fold{k}.json" for k in range(profile.folds)]
     if not all(path.exists() for path in done):
         return None
-    return _record(recipe, dataset, profile, cache, fold_of, out, seed)
+    return _record(get_recipe(name), dataset, profile, out, seed)
 
 
-def _run_fold(
-    recipe: Recipe,
-    dataset: RsnaDataset,
-    profile: Profile,
-    cache: VolumeCache,
-    fold_of: npt.NDArray[np.int64],
-    k: int,
-    out: Path,
-    seed: int,
-    progress: bool,
-) -> None:
+def _run_fold(task: FoldTask, out: Path) -> None:
     """Nothing if the very same is there already; an error if something else is."""
-    request = _request(recipe, profile, dataset, seed)
-    note = out / recipe.name / f"fold{k}.json"
+    request = _request(task.recipe, task.profile, task.dataset, task.seed)
+    note = out / task.recipe.name / f"fold{task.fold}.json"
     if note.exists():
         if read_json(note)["request"] != request:
             raise CspineError(
-                f"{out / recipe.name} holds a run with other settings or data: "
+                f"{out / task.recipe.name} holds a run with other settings or data: "
                 "choose another folder with --out, or delete it"
             )
         return
-    train = [uid for uid, fold in zip(cache.ids, fold_of, strict=True) if fold != k]
-    test = [uid for uid, fold in zip(cache.ids, fold_of, strict=True) if fold == k]
-    task = FoldTask(
-        recipe,
-        profile,
-        dataset,
-        cache,
-        k,
-        train,
-        test,
-        out / recipe.name / f"fold{k}",
-        out / "shared" / f"fold{k}",
-        seed,
-        progress,
-    )
-    result = KINDS[recipe.kind](task)
-    write_predictions(note.with_suffix(".csv"), test, result.p)
+    result = KINDS[task.recipe.kind](task)
+    write_predictions(note.with_suffix(".csv"), task.test, result.p)
     content = {
         "request": request,
         "weights": result.weights,
@@ -144,8 +148,6 @@ def _record(
     recipe: Recipe,
     dataset: RsnaDataset,
     profile: Profile,
-    cache: VolumeCache,
-    fold_of: npt.NDArray[np.int64],
     out: Path,
     seed: int,
 ) -> RunRecord:

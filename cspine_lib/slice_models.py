@@ -67,12 +67,10 @@ class SliceClassifier(nn.Module):
         (the prior of Lin et al., "Focal loss", arXiv 1708.02002, section 4.1).
         """
         logits = [math.log(p / (1 - p)) for p in (visible, fracture)]
-        ends = [list(head.children())[-1].bias for head in self.heads]
-        if len(ends) == 1:
-            ends[0][:N_LEVELS], ends[0][N_LEVELS:] = logits
-        else:
-            for bias, z in zip(ends, logits, strict=True):
-                bias.fill_(z)
+        ends = [[m for m in head.modules() if isinstance(m, nn.Linear)][-1] for head in self.heads]
+        biases = ends[0].bias.split(N_LEVELS) if len(ends) == 1 else [end.bias for end in ends]
+        for bias, z in zip(biases, logits, strict=True):
+            bias.fill_(z)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, P, P) floats in 0..1 → ``visible`` and ``fracture``, logits (B, 7) each."""

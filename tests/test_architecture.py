@@ -25,6 +25,7 @@ HEAVY = {
     "datasets",
     "engine",
     "experiment",
+    "live",
     "fold_methods",
     "loops",
     "methods",
