@@ -199,9 +199,18 @@ def fold_pseudo_labels(task: FoldTask) -> tuple[dict[str, FloatArray], Part]:
 
 def slices(task: FoldTask) -> FoldResult:
     """Single-head and multi-head models (chapters 06 and 07)."""
+    return slices_from(task, *fold_pseudo_labels(task))
+
+
+def slices_from(task: FoldTask, visible: dict[str, FloatArray], labelled: Part) -> FoldResult:
+    """The same from given pseudo-labels.
+
+    Args:
+        visible: per study (Z, 7) of its native slices.
+        labelled: the part that they come from.
+    """
     assert task.recipe.slices is not None
     heads = task.recipe.slices.heads
-    visible, labelled = fold_pseudo_labels(task)
     stacks = SliceStacks(task.cache, task.shared.parent / "slices", task.profile.slice_px)
     stacks.build([*task.train, *task.test], workers=task.profile.workers, progress=task.progress)
     visible = {uid: table[stacks.z_index(uid)] for uid, table in visible.items()}
