@@ -129,10 +129,7 @@ def cnn3d(task: FoldTask) -> FoldResult:
         label=f"3D CNN, fold {task.fold}",
     )
     z, z_val = (whole_neck_logits(model, store, ids) for ids in (task.test, val))
-    y_val = np.stack([labels[uid] for uid in val])
-    # The neck's own row breaks at another rate than the levels, and is calibrated by itself.
-    parts = [slice(0, 1), slice(1, None)]
-    p = np.concatenate([calibrated(z[:, s], z_val[:, s], y_val[:, s]) for s in parts], axis=1)
+    p = cube_probabilities(z, z_val, np.stack([labels[uid] for uid in val]))
     name = f"cnn3d/fold{task.fold}"
     return FoldResult(
         p,
@@ -143,6 +140,15 @@ def cnn3d(task: FoldTask) -> FoldResult:
         "random",
         fit.seconds,
     )
+
+
+def cube_probabilities(
+    z: FloatArray, z_val: FloatArray, y_val: npt.NDArray[np.int64]
+) -> FloatArray:
+    """Logits (N, 8) of a 3D net → probabilities, calibrated on validation studies."""
+    # The neck's own row breaks at another rate than the levels, and is calibrated by itself.
+    parts = [slice(0, 1), slice(1, None)]
+    return np.concatenate([calibrated(z[:, s], z_val[:, s], y_val[:, s]) for s in parts], axis=1)
 
 
 def _calibration(task: FoldTask, val: list[str], uses: list[str]) -> Part:
@@ -233,25 +239,36 @@ def slices_from(task: FoldTask, visible: dict[str, FloatArray], labelled: Part) 
         np.stack([study_levels(*slice_outputs(model, stacks, uid)) for uid in ids])
         for ids in (task.test, val)
     )
-    y_val = np.stack([task.labels[uid] for uid in val])
-    levels, levels_val = (calibrated(part, z_val, y_val) for part in (z, z_val))
-    if task.recipe.overall_top_n == 1:
-        # The largest of seven probabilities is not that of any: it is calibrated by itself.
-        neck, neck_val = (logit(overall_max(part)) for part in (levels, levels_val))
-        overall = calibrated(neck, neck_val, y_val.max(axis=1))
-    else:
-        overall = overall_noisy_or(levels)
+    p = slice_probabilities(task.recipe, z, z_val, np.stack([task.labels[uid] for uid in val]))
     name = f"{task.recipe.name}/fold{task.fold}"
     weights = model.encoder.weights_used
     own = Part(
         name, train, val, uses=[labelled.name], fold=task.fold, weights=weights, seconds=fit.seconds
     )
     return FoldResult(
-        np.column_stack([overall, levels]),
+        p,
         [labelled, own, _calibration(task, val, [name])],
         weights,
         labelled.seconds + fit.seconds,
     )
+
+
+def slice_probabilities(
+    recipe: Recipe, z: FloatArray, z_val: FloatArray, y_val: npt.NDArray[np.int64]
+) -> FloatArray:
+    """Levels' logits (N, 7) of a slice classifier → probabilities (N, 8).
+
+    Args:
+        z_val, y_val: logits and labels (M, 7) of the validation studies, for calibration.
+    """
+    levels, levels_val = (calibrated(part, z_val, y_val) for part in (z, z_val))
+    if recipe.overall_top_n == 1:
+        # The largest of seven probabilities is not that of any: it is calibrated by itself.
+        neck, neck_val = (logit(overall_max(part)) for part in (levels, levels_val))
+        overall = calibrated(neck, neck_val, y_val.max(axis=1))
+    else:
+        overall = overall_noisy_or(levels)
+    return np.column_stack([overall, levels])
 
 
 # --- two stages --------------------------------------------------------------------------------
