@@ -25,6 +25,7 @@ from cspine_lib.checkpoint import FitFolder, FitResult
 from cspine_lib.config import DEFAULT_SEED
 from cspine_lib.errors import CspineError
 from cspine_lib.loops import Average, Precision, collect, make_accelerator, make_bar, make_loader
+from cspine_lib.resident import on_device, reading_processes, resident
 
 Evaluate = Callable[[Any, Any], Mapping[str, float]]
 """(outputs, targets) of the whole validation set, as numpy arrays in the shape (dict, tuple)
@@ -94,17 +95,20 @@ class Run:
         self.task, self.folder = task, folder
         s = task.settings
         self.accelerator = accelerator = make_accelerator(s.precision)
-        model = task.model.to(accelerator.device)
+        model = on_device(task.model, accelerator.device)
+        train_set, collate = resident(task.train_set, accelerator.device, task.collate)
         # Copied before Accelerate wraps the original.
         self.ema = Average(model, s.ema_decay) if s.ema_decay else None
         self.batches = EpochBatches(
-            size_of(task.train_set),
+            size_of(train_set),
             s.batch_size,
             s.seed,
             s.samples_per_epoch,
-            getattr(task.train_set, "always", ()),
+            getattr(train_set, "always", ()),
         )
-        train = make_loader(task.train_set, self.batches, task.collate, s.workers)
+        train = make_loader(
+            train_set, self.batches, collate, reading_processes(train_set, s.workers)
+        )
         fused = accelerator.device.type == "cuda"
         optimizer = torch.optim.AdamW(parameter_groups(model, s), lr=s.lr, fused=fused)
         self.net, self.optimizer, self.loader = accelerator.prepare(model, optimizer, train)
@@ -113,7 +117,10 @@ class Run:
             self.runner = torch.compile(self.net)  # type: ignore[assignment]
         self.val_loader = None
         if task.val_set is not None:
-            val = make_loader(task.val_set, 2 * s.batch_size, task.collate, s.workers)
+            val_set, collate = resident(task.val_set, accelerator.device, task.collate)
+            val = make_loader(
+                val_set, 2 * s.batch_size, collate, reading_processes(val_set, s.workers)
+            )
             self.val_loader = accelerator.prepare(val)
         self.generator = torch.Generator(accelerator.device)
         self.total_steps = s.epochs * len(self.loader)

@@ -28,6 +28,7 @@ HEAVY = {
     "live",
     "fold_methods",
     "loops",
+    "resident",
     "methods",
     "models",
     "models3d",
