@@ -165,6 +165,35 @@ def run(
 
 
 @app.command()
+def final(
+    methods: Annotated[str, typer.Option("--methods", help="'all', or names with commas.")] = "all",
+    data: DataOption = None,
+    profile: ProfileOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the experiment.")] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Put the records into results/.")
+    ] = False,
+    seed: SeedOption = DEFAULT_SEED,
+    quiet: QuietOption = False,
+) -> None:
+    """Score each method's fold models, averaged, on a phantom that none has seen; resumes."""
+    from cspine_lib.experiment import chosen_methods, cv_folder
+    from cspine_lib.final_set import score_on_final
+    from cspine_lib.results import results_home
+    from cspine_lib.sources import dataset_for
+
+    chosen = get_profile(profile)
+    dataset = dataset_for(chosen, data, quiet=quiet)
+    folder, place = out or cv_folder(dataset, chosen), results_home() if record else None
+    for name in chosen_methods(methods):
+        done = score_on_final(
+            name, dataset, chosen, folder, record_in=place, seed=seed, progress=not quiet
+        )
+        loss, (low, high) = done.scores["loss"], done.scores["ci95"]
+        typer.echo(f"  {name:14s} {loss:.4f} [{low:.4f}, {high:.4f}] on {done.data}")
+
+
+@app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder of a trained method.")],
     study: Annotated[Path, typer.Argument(help="Folder of DICOM files, or a data folder.")],

@@ -26,6 +26,7 @@ HEAVY = {
     "engine",
     "experiment",
     "live",
+    "final_set",
     "fold_methods",
     "loops",
     "resident",
