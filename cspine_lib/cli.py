@@ -222,6 +222,28 @@ def score(
 
 
 @app.command()
+def results(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of run records [default: results/].")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One object per method and profile, for programs.")
+    ] = False,
+) -> None:
+    """Tables of the recorded runs: losses, differences to the constant and between methods."""
+    import json
+
+    from cspine_lib.comparison import as_objects, as_text, load_groups
+    from cspine_lib.results import NO_RECORDS
+
+    groups = load_groups(folder)
+    if as_json:
+        typer.echo(json.dumps(as_objects(groups), indent=1, ensure_ascii=False))
+    else:
+        typer.echo(as_text(groups) or NO_RECORDS)
+
+
+@app.command()
 def prepare(
     profile: ProfileOption = None,
     data: DataOption = None,

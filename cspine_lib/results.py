@@ -23,6 +23,11 @@ from cspine_lib.runs import RunRecord, atomic_path, atomic_write_text
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 """Marks around the table in the README."""
 
+BEST_CONSTANT = "best constant*"
+"""Name of the row that every method has to beat; * stands for ``CONSTANT_NOTE``."""
+
+CONSTANT_NOTE = "\\* fitted on the very labels that it is scored on, which flatters it"
+
 NO_RECORDS = "No run has been recorded under `results/` yet."
 
 
@@ -43,17 +48,30 @@ def load_records(folder: str | Path | None = None) -> list[RunRecord]:
         if "loss" not in record.scores:
             raise CspineError(f"{path} has no scores: score the run before it is recorded")
         records.append(record)
-    return sorted(records, key=lambda r: (r.data, r.profile, r.scores["loss"], r.method))
+    return sorted(records, key=lambda r: (*scored_on(r), r.scores["loss"], r.method))
 
 
-def results_table(records: Sequence[RunRecord]) -> pd.DataFrame:
+def scored_on(record: RunRecord) -> tuple[str, str, str, int, tuple[str, ...]]:
+    """Records that agree in this were scored on the same studies, and can be compared."""
+    ids = tuple(sorted(record.scored))
+    return record.data, record.profile, record.fingerprint, record.scores["n_studies"], ids
+
+
+def results_table(records: Sequence[RunRecord], *, constants: bool = False) -> pd.DataFrame:
     """One row per record, as text: what was measured, on which data, and its 95% intervals.
 
     Losses are per exam; the constant is the best one for the studies it is scored on.
+
+    Args:
+        constants: put a row of the best constant on top of the records that were scored on
+            the same studies.
     """
-    rows = []
+    rows, seen = [], set()
     for record in records:
         s = record.scores
+        if constants and scored_on(record) not in seen:
+            seen.add(scored_on(record))
+            rows.append(_constant_row(record))
         rows.append(
             {
                 "method": record.method,
@@ -62,13 +80,28 @@ def results_table(records: Sequence[RunRecord]) -> pd.DataFrame:
                 "weights": record.weights,
                 "studies": str(s["n_studies"]),
                 "loss": _cell(s, "loss", "ci95"),
-                "best constant": _cell(s, "constant_loss", "constant_ci95"),
                 "loss − constant": _cell(s, "loss_minus_constant", "loss_minus_constant_ci95"),
                 "level AUROC": _cell(s, "level_auroc", "level_auroc_ci95"),
-                "minutes": f"{record.seconds / 60:.0f} ({record.device})",
+                "training minutes": f"{record.seconds / 60:.0f} ({record.device})",
             }
         )
     return pd.DataFrame(rows)
+
+
+def _constant_row(record: RunRecord) -> dict[str, str]:
+    """The best constant on the studies of a record; it orders nothing, its AUROC is a coin's."""
+    s = record.scores
+    return {
+        "method": BEST_CONSTANT,
+        "profile": record.profile,
+        "data": record.data,
+        "weights": "",
+        "studies": str(s["n_studies"]),
+        "loss": _cell(s, "constant_loss", "constant_ci95"),
+        "loss − constant": "0",
+        "level AUROC": "0.500",
+        "training minutes": "",
+    }
 
 
 def _cell(scores: dict[str, Any], value: str, interval: str) -> str:
@@ -84,12 +117,12 @@ def _number(value: float) -> str:
 
 def readme_table(folder: str | Path | None = None) -> str:
     """The results as a Markdown table, or one line that there are none."""
-    table = results_table(load_records(folder))
+    table = results_table(load_records(folder), constants=True)
     if table.empty:
         return NO_RECORDS
     lines = ["| " + " | ".join(table.columns) + " |", "|" + " --- |" * len(table.columns)]
     lines += ["| " + " | ".join(row) + " |" for row in table.itertuples(index=False)]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", CONSTANT_NOTE])
 
 
 def with_table(text: str, table: str) -> str:

@@ -13,6 +13,8 @@ from cspine_lib.errors import CspineError
 from cspine_lib.leakage import check_leakage
 from cspine_lib.results import (
     BEGIN,
+    BEST_CONSTANT,
+    CONSTANT_NOTE,
     END,
     NO_RECORDS,
     load_records,
@@ -50,11 +52,23 @@ def test_rows_are_sorted_and_carry_their_intervals(tmp_path) -> None:
     assert table.loc[0, "loss"] == f"{scores['loss']:.3f} [{low:.3f}, {high:.3f}]"
     assert table.loc[0, "loss − constant"].startswith("−")
     assert table.loc[1, "level AUROC"] == "0.500 [0.500, 0.500]"
-    assert table.loc[0, "minutes"] == "5 (cpu)"
+    assert table.loc[0, "training minutes"] == "5 (cpu)"
     lines = readme_table(tmp_path).splitlines()
-    assert len(lines) == 4
-    assert len({line.count("|") for line in lines}) == 1
+    assert len(lines) == 7 and lines[-1].endswith(CONSTANT_NOTE)
+    assert len({line.count("|") for line in lines[:5]}) == 1
     assert "| phantom v1 |" in lines[2]
+
+
+def test_the_best_constant_stands_once_on_top_of_each_set_of_studies(tmp_path) -> None:
+    _record("b", np.full(Y.shape, 0.5)).write(tmp_path / "b.json")
+    _record("a", GOOD).write(tmp_path / "a.json")
+    _record("a", GOOD, scored=IDS).write(tmp_path / "c.json")
+    table = results_table(load_records(tmp_path), constants=True)
+    assert table["method"].tolist() == [BEST_CONSTANT, "a", "b", BEST_CONSTANT, "a"]
+    best = metrics.loss_ci(Y, metrics.best_constants(Y), n=200)
+    assert table.loc[0, "loss"] == f"{best.value:.3f} [{best.low:.3f}, {best.high:.3f}]"
+    assert table.loc[0, "loss − constant"] == "0"
+    assert BEST_CONSTANT not in set(results_table(load_records(tmp_path))["method"])
 
 
 def test_no_records_is_said(tmp_path) -> None:
