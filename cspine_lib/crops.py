@@ -15,6 +15,7 @@ from PIL import Image
 from cspine_lib.anatomy import AIR_HU
 from cspine_lib.errors import CspineError
 from cspine_lib.labels import LevelBox, evenly_spaced
+from cspine_lib.recipes import Crop
 from cspine_lib.volume import Volume, window
 
 STACK = 3
@@ -65,6 +66,8 @@ def cut_crops(
     frames: int = 8,
     px: int = 64,
     margin: float = 1.0,
+    crop: Crop = "box",
+    neighbours: bool = True,
 ) -> npt.NDArray[np.uint8]:
     """Sequence of 2.5D crops of one level.
 
@@ -76,6 +79,11 @@ def cut_crops(
         px: side of what the network sees; it covers :func:`crop_side_mm`.
         margin: 1.15 adds 15% of surroundings at the same mm per pixel, so that a
             shifted or turned view still has data; the result has ``padded_px`` pixels.
+        crop: ``box``: around the level; ``centre``: as large, around the middle of the slice;
+            ``whole``: the whole slice, the longer side of which fills ``px``.  The slices
+            are the level's in all three.
+        neighbours: the channels are three slices of the level; else the middle one of the
+            three, three times.
 
     Returns:
         uint8 (frames, 3, S, S) through the bone window, S = ``padded_px(px, margin)``.
@@ -88,14 +96,30 @@ def cut_crops(
     if slices != STACK * frames or frames < 1:
         raise CspineError(f"slices must be {STACK} × frames, got {slices} and {frames}")
     size = padded_px(px, margin)
-    half_mm = crop_side_mm(level_box, volume.spacing_zyx_mm) / 2 * size / px
+    (centre_x, centre_y), side_mm = _field(volume, level_box, crop)
+    half_mm = side_mm / 2 * size / px
     _, dy, dx = volume.spacing_zyx_mm
-    centre_x, centre_y = (level_box.x0 + level_box.x1) / 2, (level_box.y0 + level_box.y1) / 2
     edges_x = (centre_x - half_mm / dx, centre_x + half_mm / dx)
     edges_y = (centre_y - half_mm / dy, centre_y + half_mm / dy)
     chosen = crop_slices(level_box, volume.shape_zyx[0], slices)
+    if not neighbours:
+        chosen = np.repeat(chosen.reshape(frames, STACK)[:, STACK // 2], STACK)
     planes = {int(z): _cut(volume.hu_zyx[z], edges_x, edges_y, size) for z in set(chosen.tolist())}
     return np.stack([planes[int(z)] for z in chosen]).reshape(frames, STACK, size, size)
+
+
+def _field(volume: Volume, box: LevelBox, crop: Crop) -> tuple[tuple[float, float], float]:
+    """Centre (x, y) in px, and side in mm, of the square that the network sees."""
+    _, rows, columns = volume.shape_zyx
+    _, dy, dx = volume.spacing_zyx_mm
+    if crop == "box":
+        centre = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
+        return centre, crop_side_mm(box, volume.spacing_zyx_mm)
+    if crop == "centre":
+        return (columns / 2, rows / 2), crop_side_mm(box, volume.spacing_zyx_mm)
+    if crop == "whole":
+        return (columns / 2, rows / 2), max(columns * dx, rows * dy)
+    raise CspineError(f"a crop is box, centre or whole, got {crop!r}")
 
 
 def _cut(

@@ -23,6 +23,7 @@ from cspine_lib.crops import STACK, cut_crops, padded_px
 from cspine_lib.errors import CspineError
 from cspine_lib.jobs import for_each, only_builder, save_array, save_json
 from cspine_lib.labels import LevelBox, levels_from_json
+from cspine_lib.recipes import Crop
 from cspine_lib.study_files import StudyReader
 from cspine_lib.volume import Volume
 
@@ -41,6 +42,8 @@ def build_crops(
     frames: int = 8,
     px: int = 64,
     margin: float = MARGIN,
+    crop: Crop = "box",
+    neighbours: bool = True,
     dataset: StudyReader | None = None,
     workers: int = 1,
     progress: bool = False,
@@ -56,7 +59,7 @@ def build_crops(
         out_dir: folder of the crops.
         frames: 2.5D images per level, of three slices each.
         px: side of what the network sees.
-        margin: see :func:`crops.cut_crops`.
+        margin, crop, neighbours: see :func:`crops.cut_crops`.
         dataset: needed where the cache keeps no volumes.
 
     Raises:
@@ -66,7 +69,8 @@ def build_crops(
     if source is None:
         raise CspineError("this cache keeps no volumes: give the data set to cut crops from")
     out_dir = Path(out_dir)
-    setting = {"format": FORMAT, "frames": frames, "px": px, "margin": margin}
+    setting: dict[str, Any] = {"format": FORMAT, "frames": frames, "px": px, "margin": margin}
+    setting |= _view(crop, neighbours)
     with only_builder(out_dir):
         save_json(out_dir / "crops.json", {**setting, "size": padded_px(px, margin)})
         jobs = []
@@ -82,8 +86,21 @@ def build_crops(
     return CropStore(out_dir, list(levels))
 
 
+def _view(crop: Crop, neighbours: bool) -> dict[str, Any]:
+    """What differs from the usual crop, so that notes of usual ones stay what they are."""
+    view: dict[str, Any] = {} if crop == "box" else {"crop": crop}
+    return view if neighbours else {**view, "neighbours": False}
+
+
 def study_crops(
-    volume: Volume, found: LevelBoxes, *, frames: int, px: int, margin: float
+    volume: Volume,
+    found: LevelBoxes,
+    *,
+    frames: int,
+    px: int,
+    margin: float,
+    crop: Crop = "box",
+    neighbours: bool = True,
 ) -> npt.NDArray[np.uint8]:
     """Crops of one study (7, frames, 3, S, S); zeros for levels that were not found."""
     size = padded_px(px, margin)
@@ -91,7 +108,14 @@ def study_crops(
     for k, level in enumerate(LEVELS):
         if level in found:
             out[k] = cut_crops(
-                volume, found[level], slices=STACK * frames, frames=frames, px=px, margin=margin
+                volume,
+                found[level],
+                slices=STACK * frames,
+                frames=frames,
+                px=px,
+                margin=margin,
+                crop=crop,
+                neighbours=neighbours,
             )
     return out
 
@@ -107,13 +131,8 @@ def _store_crops(
         volume = source.volume(uid)
     else:
         volume = source.read_study(uid).volume
-    crops = study_crops(
-        volume,
-        levels_from_json(entry["levels"]),
-        frames=setting["frames"],
-        px=setting["px"],
-        margin=setting["margin"],
-    )
+    options = {name: value for name, value in setting.items() if name != "format"}
+    crops = study_crops(volume, levels_from_json(entry["levels"]), **options)
     # The old note goes first: it must never stand beside new crops.
     (out_dir / f"{uid}.json").unlink(missing_ok=True)
     save_array(out_dir / f"{uid}.npy", crops)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +22,7 @@ from cspine_lib.config import DEFAULT_SEED, Profile, device_name, settings_of
 from cspine_lib.cropstore import CropStore, build_crops
 from cspine_lib.errors import CspineError
 from cspine_lib.labels import LevelBox
-from cspine_lib.recipes import Recipe, get_recipe, settings_of_recipe
+from cspine_lib.recipes import Recipe, SequenceRecipe, get_recipe, settings_of_recipe
 from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import Part, RunRecord, atomic_write_text
 from cspine_lib.splits import inner_split
@@ -40,6 +41,14 @@ VALIDATION_SHARE = 0.15
 
 
 @dataclass(frozen=True)
+class Stage1:
+    """A stage 1 that several trainings share: where it is trained or found, and its seed."""
+
+    folder: Path
+    seed: int = DEFAULT_SEED
+
+
+@dataclass(frozen=True)
 class _Task:
     """What one training is about."""
 
@@ -49,6 +58,7 @@ class _Task:
     cache: VolumeCache
     ids: list[str]
     out: Path
+    stage1: Stage1
     seed: int
     progress: bool
 
@@ -64,6 +74,7 @@ def train_method(
     out: str | Path,
     *,
     ids: Sequence[str] | None = None,
+    stage1: Stage1 | None = None,
     seed: int = DEFAULT_SEED,
     progress: bool = True,
 ) -> RunRecord:
@@ -74,6 +85,8 @@ def train_method(
         out: run folder; a half-finished training there goes on, a finished one is returned.
         ids: training studies; None: all that can be read.  Studies left out are not
             looked at by any part, so they can be scored.
+        stage1: of other trainings on the same ``ids``, whose localisers, levels and crops
+            are used, and made where they are missing; None: its own, in ``out``.
         seed: of everything random.
 
     Raises:
@@ -90,7 +103,8 @@ def train_method(
     cache = open_cache(dataset, profile, progress=progress)
     wanted = set(cache.ids if ids is None else ids)
     chosen = [uid for uid in cache.ids if uid in wanted]
-    task = _Task(recipe, profile, dataset, cache, chosen, out, seed, progress)
+    shared = stage1 or Stage1(out, seed)
+    task = _Task(recipe, profile, dataset, cache, chosen, out, shared, seed, progress)
     start = time.perf_counter()
     parts, levels = _stage1(task)
     store = _crops(task, levels)
@@ -128,14 +142,14 @@ def _finished(
 def _stage1(task: _Task) -> tuple[list[LocaliserPart], dict[str, dict[str, LevelBox]]]:
     """Localisers, and the levels of every study from the one that has not seen it."""
     recipe = task.recipe.localiser
-    part_of = parts_of(task.cache, task.ids, recipe.parts, task.seed)
+    part_of = parts_of(task.cache, task.ids, recipe.parts, task.stage1.seed)
     parts = train_localisers(
         task.cache,
         part_of,
         recipe,
         task.profile,
-        task.out,
-        seed=task.seed,
+        task.stage1.folder,
+        seed=task.stage1.seed,
         progress=task.progress,
     )
     models = load_localisers([part.folder for part in parts], task.profile)
@@ -145,23 +159,35 @@ def _stage1(task: _Task) -> tuple[list[LocaliserPart], dict[str, dict[str, Level
         models,
         recipe,
         task.profile,
-        task.out / "levels",
+        task.stage1.folder / "levels",
         progress=task.progress,
     )
     return parts, levels
 
 
 def _crops(task: _Task, levels: dict[str, dict[str, LevelBox]]) -> CropStore:
+    sequence = task.recipe.sequence
     return build_crops(
         task.cache,
         levels,
-        task.out / "crops",
-        frames=task.profile.frames,
+        task.stage1.folder / crops_folder(sequence),
+        frames=sequence.frames_of(task.profile),
         px=task.profile.crop_px,
+        crop=sequence.crop,
+        neighbours=sequence.neighbours,
         dataset=task.dataset,
         workers=task.profile.workers,
         progress=task.progress,
     )
+
+
+def crops_folder(sequence: SequenceRecipe) -> str:
+    """Name of the folder of a recipe's crops: recipes that see the same share it."""
+    usual = SequenceRecipe()
+    parts: list[str] = [] if sequence.crop == usual.crop else [sequence.crop]
+    parts += [] if sequence.neighbours else ["1ch"]
+    parts += [f"{sequence.frames}f"] if sequence.frames else []
+    return "-".join(["crops", *parts])
 
 
 def _stage2(task: _Task, parts: list[LocaliserPart], store: CropStore, start: float) -> RunRecord:
@@ -184,7 +210,7 @@ def _stage2(task: _Task, parts: list[LocaliserPart], store: CropStore, start: fl
     folders = [part.folder for part in parts]
     facts = model_facts(
         task.profile,
-        folders,
+        [Path(os.path.relpath(folder, task.out)) for folder in folders],
         {f.name: _sha256(f / "model.safetensors") for f in [*folders, task.out / "classifier"]},
         fitted,
         training_rates(labels, train),

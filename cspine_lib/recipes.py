@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from cspine_lib.config import Profile
 from cspine_lib.errors import CspineError
 
 Crop = Literal["box", "centre", "whole"]
@@ -44,6 +45,10 @@ class SequenceRecipe:
     """Three neighbouring slices as channels; else the middle one three times."""
     frames: int = 0
     """Images in a sequence; 0: the profile's."""
+
+    def frames_of(self, profile: Profile) -> int:
+        """Images in a sequence under a profile."""
+        return self.frames or profile.frames
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,48 @@ _TABLE = (
         slide="none: the proposed method without its LSTM",
         slide_score=None,
         sequence=SequenceRecipe(lstm=False),
+    ),
+    Recipe(
+        name="crop_mean",
+        title="box crop, mean over frames, no LSTM",
+        slide="none: the proposed method without LSTM and attention",
+        slide_score=None,
+        sequence=SequenceRecipe(lstm=False, attention=False),
+    ),
+    Recipe(
+        name="crop_bilstm_centre",
+        title="crop from the middle of the slice + BiLSTM + attention",
+        slide="none: the proposed method without stage 1's box",
+        slide_score=None,
+        sequence=SequenceRecipe(crop="centre"),
+    ),
+    Recipe(
+        name="crop_bilstm_whole",
+        title="whole slice + BiLSTM + attention",
+        slide="none: the proposed method without a crop",
+        slide_score=None,
+        sequence=SequenceRecipe(crop="whole"),
+    ),
+    Recipe(
+        name="crop_bilstm_1ch",
+        title="box crop, 1 slice a frame + BiLSTM + attention",
+        slide="none: the proposed method without 2.5D",
+        slide_score=None,
+        sequence=SequenceRecipe(neighbours=False),
+    ),
+    Recipe(
+        name="crop_bilstm_4f",
+        title="box crop, 4 frames + BiLSTM + attention",
+        slide="none: the proposed method with half of its frames",
+        slide_score=None,
+        sequence=SequenceRecipe(frames=4),
+    ),
+    Recipe(
+        name="crop_bilstm_16f",
+        title="box crop, 16 frames + BiLSTM + attention",
+        slide="none: the proposed method with twice its frames",
+        slide_score=None,
+        sequence=SequenceRecipe(frames=16),
     ),
 )
 

@@ -108,8 +108,15 @@ class TwoStageModel:
         self, volume: Volume, levels: Mapping[str, LevelBox]
     ) -> tuple[dict[str, float], npt.NDArray[np.float64]]:
         """As ``classify``; also the weight of each frame (7, T), NaN for levels not found."""
+        sequence = self.recipe.sequence
         crops = study_crops(
-            volume, levels, frames=self.profile.frames, px=self.profile.crop_px, margin=MARGIN
+            volume,
+            levels,
+            frames=sequence.frames_of(self.profile),
+            px=self.profile.crop_px,
+            margin=MARGIN,
+            crop=sequence.crop,
+            neighbours=sequence.neighbours,
         )
         found = np.array([level in levels for level in LEVELS])
         logits, attention = level_logits(self.classifier, crops, found, self.profile.crop_px)
@@ -140,10 +147,14 @@ def model_facts(
     calibration: Mapping[str, float],
     rates: Mapping[str, float],
 ) -> dict[str, Any]:
-    """What ``TwoStageModel.load`` needs beside the weights."""
+    """What ``TwoStageModel.load`` needs beside the weights.
+
+    Args:
+        localisers: their folders, seen from the run's folder.
+    """
     return {
         "profile": asdict(profile),
-        "localisers": [path.name for path in localisers],
+        "localisers": [path.as_posix() for path in localisers],
         "weights_sha256": dict(weights_sha256),
         "rates": dict(rates),
         **calibration,

@@ -95,3 +95,38 @@ def test_outside_the_scan_is_air():
     volume.hu_zyx[:] = 1400
     crop = cut_crops(volume, LevelBox("C7", 0, 3, -10, 20, 30, 60), px=48)[0, 0]
     assert (crop[:, :10] == 0).all() and (crop[5:30, 20:] == 255).all()
+
+
+def test_a_centre_crop_is_as_large_and_in_the_middle_of_the_slice():
+    volume = make((6, 128, 128))
+    volume.hu_zyx[:] = np.random.default_rng(1).integers(-400, 1400, volume.shape_zyx)
+    box = LevelBox("C5", 0, 5, 20, 10, 70, 60)
+    middle = LevelBox("C5", 0, 5, 39, 39, 89, 89)  # 50 px wide, around (64, 64)
+    centre = cut_crops(volume, box, px=32, margin=1.15, crop="centre")
+    assert np.array_equal(centre, cut_crops(volume, middle, px=32, margin=1.15))
+    assert not np.array_equal(centre, cut_crops(volume, box, px=32, margin=1.15))
+
+
+def test_a_whole_slice_fills_the_view_and_keeps_its_shape():
+    volume = make((3, 64, 128), (1.0, 0.5, 0.5))
+    volume.hu_zyx[:] = 1400
+    crop = cut_crops(volume, LevelBox("C5", 0, 2, 5, 5, 30, 30), px=32, crop="whole")[0, 0]
+    assert (crop[9:23, 1:-1] == 255).all() and (crop[:7] == 0).all() and (crop[25:] == 0).all()
+    wide = cut_crops(
+        volume, LevelBox("C5", 0, 2, 5, 5, 30, 30), px=32, margin=1.25, crop="whole"
+    )[0, 0]  # fmt: skip
+    assert wide.shape == (40, 40) and (wide[:, :2] == 0).all() and (wide[18:22, 6:34] == 255).all()
+
+
+def test_one_channel_is_the_middle_slice_three_times():
+    volume = make()
+    volume.hu_zyx[:] = np.arange(60)[:, None, None] * 20
+    box = LevelBox("C3", 5, 51, 40, 40, 88, 88)
+    three, one = cut_crops(volume, box, px=16), cut_crops(volume, box, px=16, neighbours=False)
+    assert one.shape == three.shape and (three[:, 0] != three[:, 2]).all()
+    assert all(np.array_equal(one[:, channel], three[:, 1]) for channel in range(3))
+
+
+def test_an_unknown_crop_is_an_error():
+    with pytest.raises(CspineError, match="box, centre or whole"):
+        cut_crops(make(), LevelBox("C3", 0, 9, 40, 40, 88, 88), crop="corner")

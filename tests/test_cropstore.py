@@ -1,5 +1,6 @@
 """Crops on disk: cut from what was asked, again only when something changed."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -75,3 +76,19 @@ def test_missing_crops_say_so(cache, levels, tmp_path):
         CropStore(tmp_path, ["s5"])
     assert CropStore(tmp_path).ids == ["s0", "s1", "s2"]
     assert json.loads((tmp_path / "crops.json").read_text())["px"] == 16
+
+
+def test_other_views_are_stored_and_usual_notes_stay_what_they_were(cache, levels, tmp_path):
+    usual = build_crops(cache, levels, tmp_path / "a", **SETTING)
+    note = json.loads((tmp_path / "a" / "s0.json").read_text())
+    plain = {"format": 1, **SETTING, "levels": note["levels"]}
+    text = json.dumps(plain, sort_keys=True).encode()
+    assert note["request"] == hashlib.sha256(text).hexdigest()[:20]
+    for view in ({"crop": "whole"}, {"crop": "centre"}, {"neighbours": False}):
+        other = build_crops(cache, levels, tmp_path / "b", **SETTING, **view)
+        cut = cut_crops(cache.volume("s0"), levels["s0"]["C2"], slices=6, **SETTING, **view)
+        assert np.array_equal(other.sequences("s0")[1], cut)
+        assert not np.array_equal(other.sequences("s0"), usual.sequences("s0"))
+    before = (tmp_path / "b" / "s0.npy").stat().st_mtime_ns
+    build_crops(cache, levels, tmp_path / "b", **SETTING, neighbours=False)
+    assert (tmp_path / "b" / "s0.npy").stat().st_mtime_ns == before
