@@ -15,24 +15,32 @@ from cspine_lib.checks.metric import competition_loss
 from cspine_lib.checks.metric_constants import global_shift, per_exam_constants
 from cspine_lib.checks.metric_interval import study_interval
 from cspine_lib.checks.sequence import top_n_overall
+from cspine_lib.checks.slices2d import level_from_slices, slice_targets, undo_pos_weight
+from cspine_lib.checks.slices2d_heads import any_bounds, level_aurocs, two_part_loss
 from cspine_lib.checks.start import level_volumes_ml, voxel_to_mm, window_hu
 
 __all__ = [
     "Verdict",
     "align_mask",
+    "any_bounds",
     "box_slice",
     "competition_loss",
     "expected_together",
     "global_shift",
     "largest_piece",
+    "level_aurocs",
     "level_box",
+    "level_from_slices",
     "level_volumes_ml",
     "per_exam_constants",
     "slice_order",
+    "slice_targets",
     "spread_frames",
     "study_interval",
     "to_hu",
     "top_n_overall",
+    "two_part_loss",
+    "undo_pos_weight",
     "voxel_to_mm",
     "window_hu",
 ]
