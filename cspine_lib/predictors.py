@@ -1,0 +1,183 @@
+"""Every method as one call that can be timed: volume → eight probabilities, steps on a clock.
+
+How long a network takes does not depend on what it has learned, so ``untrained`` ones can be
+timed as well as trained ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cspine_lib.anatomy import LEVELS, TARGETS
+from cspine_lib.config import DEFAULT_SEED, Profile, device_name
+from cspine_lib.cost import Clock, Predictor
+from cspine_lib.cropstore import MARGIN, study_crops
+from cspine_lib.cubes import neck_cube
+from cspine_lib.labels import LevelBox
+from cspine_lib.metrics import overall_max, overall_noisy_or
+from cspine_lib.models3d import NeckCNN3D
+from cspine_lib.recipes import Recipe, get_recipe
+from cspine_lib.runs import RunRecord
+from cspine_lib.slice_method import build_slice_classifier, slice_outputs, study_levels
+from cspine_lib.slice_models import SliceClassifier
+from cspine_lib.slices import low_stack, neighbour_step, stack_25d
+from cspine_lib.stage1 import build_localiser
+from cspine_lib.stage2 import build_classifier, level_logits
+from cspine_lib.two_stage import TwoStageModel, probabilities
+from cspine_lib.volume import Volume
+
+FloatArray = npt.NDArray[np.floating]
+LevelBoxes = Mapping[str, LevelBox]
+
+
+@dataclass(frozen=True, eq=False)
+class TwoStagePredictor:
+    """``TwoStageModel`` with its steps on the clock; the same probabilities.
+
+    Args:
+        stand_in: where networks have learned nothing, classify these places and not what
+            stage 1 claims (which still takes its time).
+    """
+
+    model: TwoStageModel
+    stand_in: bool = False
+
+    def __call__(self, volume: Volume, clock: Clock) -> FloatArray:
+        """(8,) in the order of ``anatomy.TARGETS``."""
+        model, sequence = self.model, self.model.recipe.sequence
+        with clock.step("localise"):
+            levels: LevelBoxes = model.locate(volume)
+        if self.stand_in:
+            levels = even_levels(volume)
+        with clock.step("crop"):
+            crops = study_crops(
+                volume,
+                levels,
+                frames=sequence.frames_of(model.profile),
+                px=model.profile.crop_px,
+                margin=MARGIN,
+                crop=sequence.crop,
+                neighbours=sequence.neighbours,
+            )
+        with clock.step("classify"):
+            found = np.array([level in levels for level in LEVELS])
+            logits, _ = level_logits(model.classifier, crops, found, model.profile.crop_px)
+            said = probabilities(
+                logits, model.scale, model.bias, model.rates, model.recipe.overall_top_n
+            )
+        return np.array([said[target] for target in TARGETS])
+
+
+def even_levels(volume: Volume) -> dict[str, LevelBox]:
+    """Seven boxes of a vertebra's size down the middle: a place to crop where none is known."""
+    z, y, x = volume.shape_zyx
+    dz, dy, dx = volume.spacing_zyx_mm
+    half_z = max(1, round(9 / dz))  # a level and its disc are some 18 mm tall, 55 mm across
+    half_y, half_x = min(27.5 / dy, y / 2), min(27.5 / dx, x / 2)
+    centres = np.linspace(half_z, z - 1 - half_z, len(LEVELS)).astype(int)
+    return {
+        name: LevelBox(
+            name,
+            max(int(c) - half_z, 0),
+            min(int(c) + half_z, z - 1),
+            x / 2 - half_x,
+            y / 2 - half_y,
+            x / 2 + half_x,
+            y / 2 + half_y,
+        )
+        for name, c in zip(LEVELS, centres, strict=True)
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _OneStack:
+    """A single study for ``slice_method.slice_outputs``."""
+
+    stack: npt.NDArray[np.uint8]
+    z: npt.NDArray[np.int64]
+    dz_mm: float
+
+    def z_index(self, uid: str) -> npt.NDArray[np.int64]:
+        return self.z
+
+    def images(self, uid: str, positions: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+        step = neighbour_step(self.z, self.dz_mm)
+        return stack_25d(self.stack, np.asarray(positions, dtype=np.intp), step)
+
+
+@dataclass(frozen=True, eq=False)
+class SlicePredictor:
+    """Single-head or multi-head model on all slices of a study."""
+
+    net: SliceClassifier
+    recipe: Recipe
+    profile: Profile
+
+    def __call__(self, volume: Volume, clock: Clock) -> FloatArray:
+        """(8,), not calibrated."""
+        pitch = None if self.profile.cache == "volume" else self.profile.localiser_pitch_mm
+        with clock.step("crop"):
+            stack, z = low_stack(volume, self.profile.slice_px, pitch)
+        with clock.step("classify"):
+            one: Any = _OneStack(stack, z, volume.spacing_zyx_mm[0])
+            logits = study_levels(*slice_outputs(self.net, one, ""))
+        levels = 1 / (1 + np.exp(-logits))
+        overall = (
+            overall_max(levels) if self.recipe.overall_top_n == 1 else overall_noisy_or(levels)
+        )
+        return np.concatenate([[overall], levels])
+
+
+@dataclass(frozen=True, eq=False)
+class CubePredictor:
+    """The 3D CNN on the whole neck."""
+
+    net: NeckCNN3D
+    side_px: int
+
+    @torch.inference_mode()
+    def __call__(self, volume: Volume, clock: Clock) -> FloatArray:
+        """(8,), not calibrated."""
+        with clock.step("crop"):
+            cube, _ = neck_cube(volume, (self.side_px,) * 3)
+        with clock.step("classify"):
+            image = torch.from_numpy(cube)[None, None].to(device_name()).float() / 255
+            logits = torch.stack([self.net(image), self.net(image.flip(-1))]).mean((0, 1))
+            return logits.sigmoid().double().cpu().numpy()
+
+
+def untrained(method: str, profile: Profile) -> Predictor:
+    """A method with random weights, as large and as slow as the trained one.
+
+    Raises:
+        CspineError: no such method.
+    """
+    recipe, device = get_recipe(method), device_name()
+    if recipe.kind == "cnn3d":
+        return CubePredictor(NeckCNN3D().to(device).eval(), profile.cube_px)
+    if recipe.slices is not None:
+        net = build_slice_classifier(profile, recipe.slices.heads, "random")
+        return SlicePredictor(net.to(device).eval(), recipe, profile)
+    model = TwoStageModel(
+        Path(),
+        RunRecord(method, profile.name, DEFAULT_SEED, "none", "", "random", device),
+        recipe,
+        profile,
+        [
+            build_localiser(profile, "random").to(device).eval()
+            for _ in range(recipe.localiser.parts)
+        ],
+        build_classifier(profile, recipe.sequence, "random").to(device).eval(),
+        1.0,
+        0.0,
+        dict.fromkeys(LEVELS, 0.1),
+        "untrained",
+    )
+    return TwoStagePredictor(model, stand_in=True)
