@@ -8,12 +8,18 @@ usually made and names the one it recognises.
 from cspine_lib.checks.base import Verdict
 from cspine_lib.checks.data import slice_order, to_hu
 from cspine_lib.checks.data_counts import box_slice, expected_together
+from cspine_lib.checks.localise import centre_errors_mm, overlap
+from cspine_lib.checks.localise_order import ordered_centres
 from cspine_lib.checks.mask_labels import level_box, spread_frames
 from cspine_lib.checks.mask_pieces import largest_piece
 from cspine_lib.checks.masks import align_mask
 from cspine_lib.checks.metric import competition_loss
 from cspine_lib.checks.metric_constants import global_shift, per_exam_constants
 from cspine_lib.checks.metric_interval import study_interval
+from cspine_lib.checks.overall import nested_n, overall_shift
+from cspine_lib.checks.overall_bins import reliability_bins
+from cspine_lib.checks.pseudo_labels import wrong_mm
+from cspine_lib.checks.pseudo_leaks import honest_models, leaking
 from cspine_lib.checks.sequence import top_n_overall
 from cspine_lib.checks.slices2d import level_from_slices, slice_targets, undo_pos_weight
 from cspine_lib.checks.slices2d_heads import any_bounds, level_aurocs, two_part_loss
@@ -24,15 +30,23 @@ __all__ = [
     "align_mask",
     "any_bounds",
     "box_slice",
+    "centre_errors_mm",
     "competition_loss",
     "expected_together",
     "global_shift",
+    "honest_models",
     "largest_piece",
+    "leaking",
     "level_aurocs",
     "level_box",
     "level_from_slices",
     "level_volumes_ml",
+    "nested_n",
+    "ordered_centres",
+    "overall_shift",
+    "overlap",
     "per_exam_constants",
+    "reliability_bins",
     "slice_order",
     "slice_targets",
     "spread_frames",
@@ -43,4 +57,5 @@ __all__ = [
     "undo_pos_weight",
     "voxel_to_mm",
     "window_hu",
+    "wrong_mm",
 ]
