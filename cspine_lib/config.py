@@ -92,6 +92,7 @@ NOT_FOR = {
     "two_stage": ("cube_", "slice_"),
     "slices": ("cube_", "crop_", "classifier_", "frames"),
     "cnn3d": ("slice_", "slices_", "localiser_", "crop_", "classifier_", "frames", "backbone"),
+    "cnn3d_spine": ("slice_", "classifier_", "cube_px"),
 }
 """Kind of a recipe → beginnings of the settings that it does not look at."""
 
@@ -218,6 +219,11 @@ def data_home() -> Path:
 def runs_home() -> Path:
     """Folder under which training leaves its runs: ``CSPINE_RUNS``, else ``runs/``."""
     return Path(os.environ["CSPINE_RUNS"]) if os.environ.get("CSPINE_RUNS") else home() / "runs"
+
+
+def experiment_folder(profile: Profile, fingerprint: str) -> Path:
+    """Folder of the five-fold runs of a data set under a profile."""
+    return runs_home() / f"cv-{profile.name}-{fingerprint[:8]}"
 
 
 def device_name() -> str:

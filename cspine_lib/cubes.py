@@ -23,6 +23,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cspine_lib.cache import VolumeCache
+from cspine_lib.config import Profile
+from cspine_lib.crops import SIDE_MM
 from cspine_lib.errors import CspineError
 from cspine_lib.jobs import for_each, only_builder, save_array, save_json
 from cspine_lib.labels import LevelBox
@@ -34,6 +36,10 @@ FORMAT = 1
 SPINE_FIELD_MM = (150.0, 80.0, 80.0)
 """Field of a spine cube along z, y, x: C1 to C7 are 110 to 140 mm tall in adults, and the
 crops of stage 2 are at most 80 mm wide."""
+VOXELS_A_FRAME = 1.5
+"""Of a spine cube along z, for each frame that stage 2 takes of a level."""
+LEVELS_HIGH = 8
+"""Heights of a level in that field: with its disc one is 15 to 20 mm high."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,17 @@ class CubeSpec:
             raise CspineError(f"a cube needs at least 8 voxels a side, got {self.shape_zyx}")
 
 
+def spine_spec(profile: Profile) -> CubeSpec:
+    """Spine cubes of a profile, with voxels as stage 2's images have them.
+
+    In plane a voxel is a pixel of stage 2's widest crop.  Along the body axis there are
+    three voxels for two frames: with 8 frames a level that is 1.6 mm, where the slices of
+    a frame are 0.8 mm apart in a thin-sliced scan.  Twice as fine would take twice the time.
+    """
+    _, y, x = (round(mm / SIDE_MM[1] * profile.crop_px) for mm in SPINE_FIELD_MM)
+    return CubeSpec((round(LEVELS_HIGH * VOXELS_A_FRAME * profile.frames), y, x), SPINE_FIELD_MM)
+
+
 def neck_cube(
     volume: Volume, shape_zyx: tuple[int, int, int]
 ) -> tuple[npt.NDArray[np.uint8], tuple[float, float, float]]:
@@ -69,6 +86,11 @@ def spine_cube(
     volume: Volume, levels: Mapping[str, LevelBox], spec: CubeSpec
 ) -> tuple[npt.NDArray[np.uint8], tuple[float, float, float]]:
     """The cervical spine at a fixed size in mm; the middle of the study where no level is found."""
+    return neck_cube(spine_field(volume, levels, spec), spec.shape_zyx)
+
+
+def spine_field(volume: Volume, levels: Mapping[str, LevelBox], spec: CubeSpec) -> Volume:
+    """The part of a study that a spine cube shows, at native resolution; air outside the scan."""
     assert spec.field_mm is not None
     spacing = volume.spacing_zyx_mm
     if levels:
@@ -78,8 +100,7 @@ def spine_cube(
         centre = np.array(volume.shape_zyx) / 2
     size = [max(round(mm / s), 1) for mm, s in zip(spec.field_mm, spacing, strict=True)]
     z0, y0, x0 = (round(c - n / 2) for c, n in zip(centre, size, strict=True))
-    part = volume.crop((z0, y0, x0), (size[0], size[1], size[2]))
-    return neck_cube(part, spec.shape_zyx)
+    return volume.crop((z0, y0, x0), (size[0], size[1], size[2]))
 
 
 def build_cubes(

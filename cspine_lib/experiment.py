@@ -17,10 +17,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cspine_lib.config import DEFAULT_SEED, Profile, device_name, runs_home, settings_of
+from cspine_lib.config import DEFAULT_SEED, Profile, device_name, experiment_folder, settings_of
 from cspine_lib.errors import CspineError
 from cspine_lib.fold_methods import KINDS, FoldTask
 from cspine_lib.leakage import check_leakage
+from cspine_lib.plan import make_plan, refuse_what_cannot_be_held
+from cspine_lib.plan_counts import census_of
 from cspine_lib.recipes import Recipe, get_recipe, settings_of_recipe
 from cspine_lib.results import read_predictions, write_predictions
 from cspine_lib.rsna import RsnaDataset
@@ -58,7 +60,7 @@ def outer_folds(
 
 def cv_folder(dataset: RsnaDataset, profile: Profile) -> Path:
     """Folder of the five-fold runs of a data set under a profile."""
-    return runs_home() / f"cv-{profile.name}-{dataset.fingerprint()[:8]}"
+    return experiment_folder(profile, dataset.fingerprint())
 
 
 def fold_task(
@@ -139,7 +141,9 @@ def _run_fold(task: FoldTask, out: Path) -> None:
 
 
 def _request(recipe: Recipe, profile: Profile, dataset: RsnaDataset, seed: int) -> str:
-    settings = [settings_of_recipe(recipe), settings_of(profile, recipe.kind)]
+    # A spine cube is cut by stage 1 and sized by stage 2: their settings decide it too.
+    kind = "cnn3d_spine" if recipe.cube == "spine" else recipe.kind
+    settings = [settings_of_recipe(recipe), settings_of(profile, kind)]
     content = [*settings, dataset.fingerprint(), seed]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
@@ -199,7 +203,6 @@ def run_methods(
     *,
     folds: str | None = None,
     record_in: Path | None = None,
-    dry_run: bool = False,
     seed: int = DEFAULT_SEED,
     progress: bool = True,
 ) -> list[RunRecord]:
@@ -208,14 +211,17 @@ def run_methods(
     Args:
         folds: numbers with commas between; None: all.
         record_in: also put records and predictions of finished methods here.
-        dry_run: print the plan and stop.
 
     Raises:
-        CspineError: a fold that does not exist, or a set without enough masks.
+        CspineError: a fold that does not exist, a set without enough masks, or a run that
+            disk or memory cannot hold.
     """
     import typer
 
-    chosen = _fold_numbers(folds, profile.folds)
+    chosen = fold_numbers(folds, profile.folds)
+    recipes = [get_recipe(name) for name in names]
+    plan = make_plan(recipes, profile, census_of(dataset), out, folds=chosen, timed=False)
+    refuse_what_cannot_be_held(plan)
     cache = open_cache(dataset, profile, progress=progress)
     fold_of = outer_folds(dataset, cache.ids, profile.folds, seed)
     counts = np.bincount(fold_of, minlength=profile.folds)
@@ -223,11 +229,6 @@ def run_methods(
         f"{dataset.name}, profile {profile.name}: {len(cache.ids)} studies in {profile.folds} "
         f"folds of {counts.min()} to {counts.max()}; results in {out}"
     )
-    if dry_run:
-        for name in names:
-            done = [k for k in chosen if (out / name / f"fold{k}.json").exists()]
-            typer.echo(f"  {name:14s} folds {list(chosen)}, of which done: {done or 'none'}")
-        return []
     finished: dict[str, RunRecord] = {}
     for k in chosen:
         for name in names:
@@ -257,7 +258,8 @@ def write_record(record: RunRecord, dataset: RsnaDataset, out: Path, place: Path
     record.write((place / record.predictions).with_suffix(".json"))
 
 
-def _fold_numbers(text: str | None, n: int) -> list[int]:
+def fold_numbers(text: str | None, n: int) -> list[int]:
+    """``0,2`` → [0, 2]; None: all.  CspineError: no such fold."""
     if text is None:
         return list(range(n))
     try:

@@ -9,22 +9,24 @@ goes on where it was.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cspine_lib.anatomy import TARGETS
-from cspine_lib.cache import VolumeCache
-from cspine_lib.config import Profile
-from cspine_lib.cubes import CubeSpec, build_cubes
 from cspine_lib.errors import CspineError
+from cspine_lib.fold_cnn3d import cnn3d, cube_probabilities
+from cspine_lib.fold_task import (
+    VALIDATION_SHARE,
+    FloatArray,
+    FoldResult,
+    FoldTask,
+    calibrated,
+    calibration_part,
+)
 from cspine_lib.methods import train_method
-from cspine_lib.metrics import fit_platt, logit, overall_max, overall_noisy_or
+from cspine_lib.metrics import logit, overall_max, overall_noisy_or
 from cspine_lib.recipes import Recipe
-from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import Part
 from cspine_lib.slice_method import (
     load_slice_classifier,
@@ -36,125 +38,18 @@ from cspine_lib.slice_stacks import SliceStacks
 from cspine_lib.splits import inner_split
 from cspine_lib.two_stage import TwoStageModel
 from cspine_lib.visibility import load_visibility, pseudo_labels, train_visibility
-from cspine_lib.whole_neck import train_whole_neck, whole_neck_logits
 
-FloatArray = npt.NDArray[np.floating]
-VALIDATION_SHARE = 0.15
-"""Of a fold's training studies, for early stopping and calibration."""
-
-
-@dataclass(frozen=True)
-class FoldTask:
-    """One method on one outer fold.
-
-    Args:
-        train, test: readable studies of the other folds, and of this one.
-        folder: of this method and fold.
-        shared: of this fold, for what several methods use (pseudo-labels, cubes).
-    """
-
-    recipe: Recipe
-    profile: Profile
-    dataset: RsnaDataset
-    cache: VolumeCache
-    fold: int
-    train: list[str]
-    test: list[str]
-    folder: Path
-    shared: Path
-    seed: int
-    progress: bool = True
-
-    @property
-    def labels8(self) -> dict[str, npt.NDArray[np.int64]]:
-        """Training labels (8,) in the order of ``anatomy.TARGETS``; none of a held-out study."""
-        rows = {uid: self.dataset.labels(uid) for uid in self.train}
-        return {uid: np.concatenate([[int(row.any())], row]) for uid, row in rows.items()}
-
-    @property
-    def labels(self) -> dict[str, npt.NDArray[np.int64]]:
-        """Training labels (7,) for C1–C7."""
-        return {uid: row[1:] for uid, row in self.labels8.items()}
-
-    def inner(self) -> tuple[list[str], list[str]]:
-        """Training and validation studies within this fold's training part."""
-        labels = self.labels8
-        rows = [labels[uid] for uid in self.train]
-        return inner_split(self.train, rows, VALIDATION_SHARE, self.seed)
-
-
-@dataclass
-class FoldResult:
-    """Probabilities (N, 8) of a fold's held-out studies, and how they came about."""
-
-    p: FloatArray
-    parts: list[Part]
-    weights: str
-    seconds: float
-    notes: dict[str, Any] = field(default_factory=dict)
-
-
-def calibrated(z: FloatArray, z_val: FloatArray, y_val: npt.NDArray[Any]) -> FloatArray:
-    """Logits → probabilities, by a Platt scale and bias fitted on validation logits."""
-    scale, bias = fit_platt(z_val, y_val)
-    return 1 / (1 + np.exp(-(scale * z + bias)))
-
-
-# --- 3D ----------------------------------------------------------------------------------------
-
-
-def cnn3d(task: FoldTask) -> FoldResult:
-    """The whole neck in one cube (chapter 04)."""
-    side = task.profile.cube_px
-    store = build_cubes(
-        task.cache,
-        [*task.train, *task.test],
-        task.shared.parent / f"cubes-{side}",
-        CubeSpec((side, side, side)),
-        dataset=task.dataset,
-        workers=task.profile.workers,
-        progress=task.progress,
-    )
-    train, val = task.inner()
-    labels = task.labels8
-    model, fit = train_whole_neck(
-        store,
-        labels,
-        train,
-        val,
-        task.profile,
-        task.folder / "cnn3d",
-        seed=task.seed,
-        progress=task.progress,
-        label=f"3D CNN, fold {task.fold}",
-    )
-    z, z_val = (whole_neck_logits(model, store, ids) for ids in (task.test, val))
-    p = cube_probabilities(z, z_val, np.stack([labels[uid] for uid in val]))
-    name = f"cnn3d/fold{task.fold}"
-    return FoldResult(
-        p,
-        [
-            Part(name, train, val, fold=task.fold, weights="random", seconds=fit.seconds),
-            _calibration(task, val, [name]),
-        ],
-        "random",
-        fit.seconds,
-    )
-
-
-def cube_probabilities(
-    z: FloatArray, z_val: FloatArray, y_val: npt.NDArray[np.int64]
-) -> FloatArray:
-    """Logits (N, 8) of a 3D net → probabilities, calibrated on validation studies."""
-    # The neck's own row breaks at another rate than the levels, and is calibrated by itself.
-    parts = [slice(0, 1), slice(1, None)]
-    return np.concatenate([calibrated(z[:, s], z_val[:, s], y_val[:, s]) for s in parts], axis=1)
-
-
-def _calibration(task: FoldTask, val: list[str], uses: list[str]) -> Part:
-    name = f"calibration/fold{task.fold}"
-    return Part(name, val, test=task.test, uses=uses, kind="calibration", fold=task.fold)
-
+__all__ = [
+    "KINDS",
+    "FoldResult",
+    "FoldTask",
+    "cnn3d",
+    "cube_probabilities",
+    "fold_pseudo_labels",
+    "slice_probabilities",
+    "slices",
+    "two_stage",
+]
 
 # --- slices with pseudo-labels -----------------------------------------------------------------
 
@@ -247,7 +142,7 @@ def slices_from(task: FoldTask, visible: dict[str, FloatArray], labelled: Part) 
     )
     return FoldResult(
         p,
-        [labelled, own, _calibration(task, val, [name])],
+        [labelled, own, calibration_part(task, val, [name])],
         weights,
         labelled.seconds + fit.seconds,
     )

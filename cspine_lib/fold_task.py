@@ -1,0 +1,85 @@
+"""One outer fold of a method: what its training is given, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cspine_lib.cache import VolumeCache
+from cspine_lib.config import Profile
+from cspine_lib.metrics import fit_platt
+from cspine_lib.recipes import Recipe
+from cspine_lib.rsna import RsnaDataset
+from cspine_lib.runs import Part
+from cspine_lib.splits import inner_split
+
+FloatArray = npt.NDArray[np.floating]
+VALIDATION_SHARE = 0.15
+"""Of a fold's training studies, for early stopping and calibration."""
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """One method on one outer fold.
+
+    Args:
+        train, test: readable studies of the other folds, and of this one.
+        folder: of this method and fold.
+        shared: of this fold, for what several methods use (pseudo-labels, cubes).
+    """
+
+    recipe: Recipe
+    profile: Profile
+    dataset: RsnaDataset
+    cache: VolumeCache
+    fold: int
+    train: list[str]
+    test: list[str]
+    folder: Path
+    shared: Path
+    seed: int
+    progress: bool = True
+
+    @property
+    def labels8(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Training labels (8,) in the order of ``anatomy.TARGETS``; none of a held-out study."""
+        rows = {uid: self.dataset.labels(uid) for uid in self.train}
+        return {uid: np.concatenate([[int(row.any())], row]) for uid, row in rows.items()}
+
+    @property
+    def labels(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Training labels (7,) for C1–C7."""
+        return {uid: row[1:] for uid, row in self.labels8.items()}
+
+    def inner(self) -> tuple[list[str], list[str]]:
+        """Training and validation studies within this fold's training part."""
+        labels = self.labels8
+        rows = [labels[uid] for uid in self.train]
+        return inner_split(self.train, rows, VALIDATION_SHARE, self.seed)
+
+
+@dataclass
+class FoldResult:
+    """Probabilities (N, 8) of a fold's held-out studies, and how they came about."""
+
+    p: FloatArray
+    parts: list[Part]
+    weights: str
+    seconds: float
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def calibrated(z: FloatArray, z_val: FloatArray, y_val: npt.NDArray[Any]) -> FloatArray:
+    """Logits → probabilities, by a Platt scale and bias fitted on validation logits."""
+    scale, bias = fit_platt(z_val, y_val)
+    return 1 / (1 + np.exp(-(scale * z + bias)))
+
+
+def calibration_part(task: FoldTask, val: list[str], uses: list[str]) -> Part:
+    """The last part of a fold's chain: what turns its outputs into the probabilities scored."""
+    name = f"calibration/fold{task.fold}"
+    return Part(name, val, test=task.test, uses=uses, kind="calibration", fold=task.fold)
