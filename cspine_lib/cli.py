@@ -139,26 +139,34 @@ def run(
         bool, typer.Option("--record", help="Put finished methods into results/.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+        bool,
+        typer.Option("--dry-run", help="Print the plan (steps, hours, memory, disk) and stop."),
     ] = False,
     seed: SeedOption = DEFAULT_SEED,
     quiet: QuietOption = False,
 ) -> None:
     """Train methods on the same outer folds and predict what was held out; resumes."""
-    from cspine_lib.experiment import chosen_methods, cv_folder, run_methods
+    from cspine_lib.experiment import chosen_methods, cv_folder, fold_numbers, run_methods
     from cspine_lib.results import results_home
     from cspine_lib.sources import dataset_for
 
     chosen = get_profile(profile)
+    names = chosen_methods(methods)
+    if dry_run:
+        from cspine_lib.plan import plan_before_data, refuse_what_cannot_be_held
+
+        plan = plan_before_data(names, chosen, data, out, fold_numbers(folds, chosen.folds))
+        typer.echo(plan.text())
+        refuse_what_cannot_be_held(plan)
+        return
     dataset = dataset_for(chosen, data, quiet=quiet)
     run_methods(
-        chosen_methods(methods),
+        names,
         dataset,
         chosen,
         out or cv_folder(dataset, chosen),
         folds=folds,
         record_in=results_home() if record else None,
-        dry_run=dry_run,
         seed=seed,
         progress=not quiet,
     )
@@ -191,6 +199,27 @@ def final(
         )
         loss, (low, high) = done.scores["loss"], done.scores["ci95"]
         typer.echo(f"  {name:14s} {loss:.4f} [{low:.4f}, {high:.4f}] on {done.data}")
+
+
+@app.command()
+def ablate(
+    profile: ProfileOption = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Data folder [default: the profile's tune set].")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the trainings.")] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Stage 2 with a piece taken away at a time: one fold, two epochs, tune set; resumes."""
+    from cspine_lib.ablations import run_ablations, tune_set
+    from cspine_lib.results import results_home
+    from cspine_lib.rsna import open_dataset
+
+    chosen = get_profile(profile)
+    dataset = open_dataset(data) if data else tune_set(chosen, quiet=quiet)
+    mark = dataset.name if data else "tune set"
+    report = run_ablations(dataset, chosen, results_home(), data=mark, out=out, progress=not quiet)
+    typer.echo(f"{report['note']}: {len(report['variants'])} variants, in {results_home()}")
 
 
 @app.command()

@@ -28,6 +28,9 @@ BEST_CONSTANT = "best constant*"
 
 CONSTANT_NOTE = "\\* fitted on the very labels that it is scored on, which flatters it"
 
+ABLATIONS = "ablations-"
+"""Beginning of the names of the files of ``cspine ablate``, which are no run records."""
+
 NO_RECORDS = "No run has been recorded under `results/` yet."
 
 
@@ -39,11 +42,15 @@ def results_home() -> Path:
 def load_records(folder: str | Path | None = None) -> list[RunRecord]:
     """All run records (``*.json``) of a folder, by data set, then loss, best first.
 
+    Files of ablations are left out: they are one short training each, and no result.
+
     Raises:
         CspineError: a file is no run record, or has no scores of ``scoring``.
     """
     records = []
     for path in sorted(Path(folder or results_home()).glob("*.json")):
+        if path.name.startswith(ABLATIONS):
+            continue
         record = RunRecord.read(path)
         if "loss" not in record.scores:
             raise CspineError(f"{path} has no scores: score the run before it is recorded")
