@@ -6,6 +6,7 @@ usually made and names the one it recognises.
 """
 
 from cspine_lib.checks.base import Verdict
+from cspine_lib.checks.cnn3d import cube_voxel_mm, head_weights, turn_in_mm
 from cspine_lib.checks.data import slice_order, to_hu
 from cspine_lib.checks.data_counts import box_slice, expected_together
 from cspine_lib.checks.localise import centre_errors_mm, overlap
@@ -32,8 +33,10 @@ __all__ = [
     "box_slice",
     "centre_errors_mm",
     "competition_loss",
+    "cube_voxel_mm",
     "expected_together",
     "global_shift",
+    "head_weights",
     "honest_models",
     "largest_piece",
     "leaking",
@@ -53,6 +56,7 @@ __all__ = [
     "study_interval",
     "to_hu",
     "top_n_overall",
+    "turn_in_mm",
     "two_part_loss",
     "undo_pos_weight",
     "voxel_to_mm",
