@@ -21,7 +21,10 @@ from cspine_lib.checks.overall import nested_n, overall_shift
 from cspine_lib.checks.overall_bins import reliability_bins
 from cspine_lib.checks.pseudo_labels import wrong_mm
 from cspine_lib.checks.pseudo_leaks import honest_models, leaking
-from cspine_lib.checks.sequence import top_n_overall
+from cspine_lib.checks.results import by_study_interval
+from cspine_lib.checks.results_points import hours_after, sensitivity_at
+from cspine_lib.checks.sequence import masked_attention, top_n_overall
+from cspine_lib.checks.sequence_frames import stack_frames
 from cspine_lib.checks.slices2d import level_from_slices, slice_targets, undo_pos_weight
 from cspine_lib.checks.slices2d_heads import any_bounds, level_aurocs, two_part_loss
 from cspine_lib.checks.start import level_volumes_ml, voxel_to_mm, window_hu
@@ -31,6 +34,7 @@ __all__ = [
     "align_mask",
     "any_bounds",
     "box_slice",
+    "by_study_interval",
     "centre_errors_mm",
     "competition_loss",
     "cube_voxel_mm",
@@ -38,21 +42,25 @@ __all__ = [
     "global_shift",
     "head_weights",
     "honest_models",
+    "hours_after",
     "largest_piece",
     "leaking",
     "level_aurocs",
     "level_box",
     "level_from_slices",
     "level_volumes_ml",
+    "masked_attention",
     "nested_n",
     "ordered_centres",
     "overall_shift",
     "overlap",
     "per_exam_constants",
     "reliability_bins",
+    "sensitivity_at",
     "slice_order",
     "slice_targets",
     "spread_frames",
+    "stack_frames",
     "study_interval",
     "to_hu",
     "top_n_overall",
