@@ -34,10 +34,13 @@ def _middle_x(volume: Volume, levels: Mapping[str, LevelBox]) -> int:
     return int(np.clip(round(float(np.median(middle))), 0, volume.shape_zyx[2] - 1))
 
 
-def _around(axes: Axes, box: LevelBox, volume: Volume, pad_mm: float = 12.0) -> None:
+def _around(axes: Axes, box: LevelBox, volume: Volume, half_mm: float = 48.0) -> None:
+    """The same window in every panel, so that sizes can be compared."""
     _, dy, dx = volume.spacing_zyx_mm
-    axes.set_xlim(box.x0 * dx - pad_mm, box.x1 * dx + pad_mm)
-    axes.set_ylim(box.y1 * dy + pad_mm, box.y0 * dy - pad_mm)
+    x, y = (box.x0 + box.x1) / 2 * dx, (box.y0 + box.y1) / 2 * dy
+    axes.set_xlim(x - half_mm, x + half_mm)
+    axes.set_ylim(y + half_mm, y - half_mm)
+    axes.set_facecolor("black")
 
 
 def _height(axes: Axes, volume: Volume, levels: Mapping[str, LevelBox], pad_mm: float) -> None:
@@ -64,7 +67,7 @@ def who_is_it_figure(
         names: the levels that are shown, left to right.
     """
     figure, panels = _subplots(
-        1, len(names) + 1, figsize=(12, 3.6), width_ratios=[1] * len(names) + [1.35]
+        1, len(names) + 1, figsize=(12, 3.1), width_ratios=[1] * len(names) + [1.1]
     )
     for letter, name, axes in zip("abcdefg", names, panels[:-1], strict=False):
         z = round(levels[name].centre_zyx[0])
@@ -93,12 +96,11 @@ def chosen_figure(
         k = LEVELS.index(name) if name in LEVELS else None
         column = visible[:, k] if k is not None else ~visible.any(axis=1)
         inside = np.flatnonzero(column)
-        axes.scatter(inside * dz_mm, np.full(len(inside), row), s=60, marker="|", color="#CCCCCC")
-        axes.scatter(
-            slices * dz_mm, np.full(len(slices), row), s=12, color=LEVEL_COLOUR.get(name, INK)
-        )
-    axes.scatter([], [], marker="|", s=60, color="#CCCCCC", label="slice shows the level")
-    axes.scatter([], [], s=12, color=INK, label="chosen to stand for it")
+        axes.vlines(inside * dz_mm, row - 0.32, row + 0.32, color="#BBBBBB", lw=1.2)
+        colour = LEVEL_COLOUR.get(name, INK)
+        axes.scatter(slices * dz_mm, np.full(len(slices), row), s=16, color=colour, zorder=3)
+    axes.vlines([], [], [], color="#BBBBBB", lw=1.2, label="slice shows it")
+    axes.scatter([], [], s=16, color=INK, label="stands for it")
     axes.set_yticks(range(len(chosen)), list(chosen))
     axes.invert_yaxis()
     axes.set(xlabel=LEVEL_AXIS)
@@ -109,7 +111,7 @@ def chosen_figure(
 def answers_figure(looked: Looked, truth: Truth, alone: Mapping[str, LevelBox]) -> Figure:
     """Probabilities of one study over its slices; true ranges, and both ways to decode them."""
     dz = looked.spacing_zyx_mm[0]
-    figure, axes = _subplots(figsize=(10, 3.4))
+    figure, axes = _subplots(figsize=(9, 3.8))
     at_mm = looked.z * dz
     half = (at_mm[1] - at_mm[0]) / 2 if len(at_mm) > 1 else dz / 2
     image = axes.imshow(
@@ -133,8 +135,8 @@ def answers_figure(looked: Looked, truth: Truth, alone: Mapping[str, LevelBox]) 
             axes.plot(ends, (row, row), label=label if i == 0 else None, **style)
     axes.set_yticks(range(len(LEVELS)), LEVELS)
     axes.set(xlabel=LEVEL_AXIS, ylabel="asked for")
-    legend = axes.legend(
-        loc="upper left", bbox_to_anchor=(1.16, 1), frameon=True, facecolor="#555555"
+    legend = figure.legend(
+        loc="outside lower center", ncols=3, frameon=True, facecolor="#555555", fontsize=9
     )
     for text in legend.get_texts():
         text.set_color("white")
@@ -150,7 +152,7 @@ def boxes_figure(
 ) -> Figure:
     """Claimed boxes (solid) and true ones (dashed), from the side and in some levels' slices."""
     figure, panels = _subplots(
-        1, len(names) + 1, figsize=(12, 3.9), width_ratios=[1.5] + [1] * len(names)
+        1, len(names) + 1, figsize=(12, 3.5), width_ratios=[1.1] + [1] * len(names)
     )
     show_plane(panels[0], volume, "sagittal", _middle_x(volume, true), label_mm=True)
     draw_level_boxes(panels[0], volume, claimed)
@@ -167,7 +169,7 @@ def boxes_figure(
         _draw_box(axes, volume, true[name], ec="white", ls="--")
         if name in claimed:
             _draw_box(axes, volume, claimed[name], ec=LEVEL_COLOUR[name])
-        _around(axes, true[name], volume, 20)
+        _around(axes, true[name], volume)
         axes.set_title(f"{name}, its middle slice", fontsize=10)
         axes.set_ylabel("")
     panels[1].plot([], [], color=INK, label="claimed")
@@ -218,10 +220,9 @@ def pitch_figure(table: pd.DataFrame) -> Figure:
             textcoords="offset points",
             fontsize=9,
         )
-    axes.plot([], [], "o-", color=INK, label="mean, 95% interval; figure: slices per study")
     axes.set_ylim(0, None)
     axes.set(xlabel="distance between slices looked at, mm", ylabel="centre off, mm")
-    axes.legend(loc="upper left", fontsize=9)
+    axes.set_title("mean and 95% interval; at each dot the slices per study", fontsize=10)
     return figure
 
 
@@ -260,7 +261,10 @@ def crops_figure(crops: Mapping[str, npt.NDArray[np.uint8]], title: str) -> Figu
     """
     frames = len(next(iter(crops.values())))
     figure, panels = _subplots(
-        len(crops), frames, figsize=(1.35 * frames + 2, 1.4 * len(crops) + 0.4), squeeze=False
+        len(crops),
+        frames,
+        figsize=(max(1.35 * frames + 2, 7), 1.4 * len(crops) + 0.4),
+        squeeze=False,
     )
     for row, (name, sequence) in zip(panels, crops.items(), strict=True):
         for t, axes in enumerate(row):
