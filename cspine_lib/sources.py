@@ -53,6 +53,22 @@ def resolve_data(
     return _profile_phantom(profile, quiet)
 
 
+def data_in_place(data: str | Path | None, profile: Profile) -> Path | None:
+    """As :func:`resolve_data`, but None where a phantom would have to be made first.
+
+    Raises:
+        CspineError: as there; not for a profile whose data are missing.
+    """
+    given = data or os.environ.get("CSPINE_DATA")
+    if given and str(given) != "phantom":
+        return resolve_data(data, profile)
+    real = None if given else _real_set(everywhere=profile.phantom is None)
+    if real is not None or profile.phantom is None:
+        return real
+    made = data_home() / f"phantom-{profile.name}"
+    return made if (made / PHANTOM_JSON).exists() else None
+
+
 def dataset_for(
     profile: Profile,
     data: str | Path | None = None,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cspine_lib import fold_methods
 from cspine_lib.anatomy import TARGETS
 from cspine_lib.config import get_profile, settings_of
 from cspine_lib.errors import CspineError
@@ -72,6 +73,21 @@ def test_pseudo_labels_of_a_fold_come_from_outside_it(dataset, out):
         assert f"visibility/fold{k}" in parts[f"single_head/fold{k}"]["uses"]
 
 
+def test_the_weights_of_a_record_are_those_that_training_started_from(
+    dataset, tmp_path, monkeypatch
+):
+    def train(*args, **options):
+        model, fit = real(*args, **options)
+        model.encoder.weights_used = "imagenet (of a test)"
+        return model, fit
+
+    real = fold_methods.train_slice_classifier
+    monkeypatch.setattr(fold_methods, "train_slice_classifier", train)
+    run_method("multi_head", dataset, PROFILE, tmp_path, folds=[0], progress=False)
+    note = read_json(tmp_path / "multi_head" / "fold0.json")
+    assert note["weights"] == note["parts"][1]["weights"] == "imagenet (of a test)"
+
+
 def test_what_is_done_is_not_done_again(dataset, out):
     run_method("cnn3d", dataset, PROFILE, out, progress=False)
     note = out / "cnn3d" / "fold0.json"
@@ -94,9 +110,7 @@ def test_a_finished_method_is_recorded_with_its_predictions(dataset, out, tmp_pa
     assert (table["true_C7"].to_numpy() == truth["C7"].to_numpy()).all()
 
 
-def test_a_dry_run_does_nothing(dataset, tmp_path, capsys):
-    assert run_methods(["cnn3d"], dataset, PROFILE, tmp_path, dry_run=True, progress=False) == []
-    assert "cnn3d" in capsys.readouterr().out and not list(tmp_path.iterdir())
+def test_folds_that_do_not_exist_are_refused(dataset, tmp_path):
     for text in ("5", "one", "-1"):
         with pytest.raises(CspineError, match="folds"):
             run_methods(["cnn3d"], dataset, PROFILE, tmp_path, folds=text, progress=False)
