@@ -86,7 +86,7 @@ def reliability_figure(
             fmt="o",
             ms=4,
             color=WHOLE,
-            label=f"{table['n'].min()} to {table['n'].max()}\nstudies, 95%",
+            label=f"{_from_to(table['n'])}\nstudies, 95%",
         )
         top.set_title(name, fontsize=10)
         parts = [p[labels == 0], p[labels == 1]]
@@ -103,3 +103,8 @@ def reliability_figure(
     for row in panels:
         row[-1].legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def _from_to(n: npt.ArrayLike) -> str:
+    low, high = int(np.min(n)), int(np.max(n))
+    return str(low) if low == high else f"{low} to {high}"

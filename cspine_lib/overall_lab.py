@@ -50,7 +50,13 @@ def level_models(x: Array, y: Labels, train: npt.NDArray[np.bool_]) -> Array:
 
 
 def second_order_leak(
-    rule: Rule, repeats: int = 10, studies: int = 200, folds: int = 5, seed: int = 0
+    rule: Rule,
+    repeats: int = 10,
+    studies: int = 200,
+    folds: int = 5,
+    seed: int = 0,
+    *,
+    stratified: bool = True,
 ) -> dict[str, Array]:
     """Competition loss of a rule, ``repeats`` times, by what its fold's labels could reach.
 
@@ -63,6 +69,10 @@ def second_order_leak(
 
     ``control`` − ``strict`` is the leak alone, ``usual`` − ``control`` the gain of more studies.
 
+    Args:
+        stratified: breaks of each level are spread evenly over the folds, as everywhere in the
+            course; else folds are dealt blindly.
+
     Raises:
         CspineError: fewer than three folds.
     """
@@ -73,7 +83,9 @@ def second_order_leak(
     for repeat in range(repeats):
         rng = np.random.default_rng([seed, repeat])
         y = everyone[rng.choice(len(everyone), studies, replace=False)]
-        fold = patient_folds([str(i) for i in range(studies)], y[:, 1:], folds, seed + repeat)
+        fold = rng.permutation(studies) % folds
+        if stratified:
+            fold = patient_folds([str(i) for i in range(studies)], y[:, 1:], folds, seed + repeat)
         x = simulated_features(y, int(rng.integers(2**31)))
         one = [level_models(x, y, fold != j) for j in range(folds)]
         two = {
