@@ -129,11 +129,11 @@ def line_contrast(
         level: whose crop of stage 2 is meant; None: a usual one.
 
     Returns:
-        A row per grid, columns ``upright line`` (a plane across x, seen in each slice) and
-        ``level line`` (across z, between slices); 1 is all of the contrast, 0 none.
+        A row per grid, columns ``vertical line`` (a plane across x, seen in each slice) and
+        ``horizontal line`` (across z, between slices); 1 is all of the contrast, 0 none.
     """
     box = level or usual_level(shape_zyx, spacing_zyx_mm)
-    names = {"upright line": 2, "level line": 0}
+    names = {"vertical line": 2, "horizontal line": 0}
     grids = study_grids(shape_zyx, spacing_zyx_mm, profile)
     out: dict[str, list[float]] = {name: [] for name in (*(g.name for g in grids), CROP)}
     for axis in names.values():

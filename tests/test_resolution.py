@@ -67,7 +67,7 @@ def test_lines_have_the_contrast_of_their_share_of_a_voxel():
 
 def test_contrast_falls_with_the_voxel_and_rises_with_the_line():
     table = line_contrast(*THIN, LAPTOP)
-    assert table.loc[NATIVE, "upright line"] == pytest.approx(1)
+    assert table.loc[NATIVE, "vertical line"] == pytest.approx(1)
     cubes = table.loc[["224³", "128³", "64³", "32³"]]
     for column in cubes:
         assert (np.diff(cubes[column]) < 0).all()
