@@ -116,7 +116,7 @@ def slices_from(task: FoldTask, visible: dict[str, FloatArray], labelled: Part) 
     stacks.build([*task.train, *task.test], workers=task.profile.workers, progress=task.progress)
     visible = {uid: table[stacks.z_index(uid)] for uid, table in visible.items()}
     train, val = task.inner()
-    model, fit = train_slice_classifier(
+    trained, fit = train_slice_classifier(
         stacks,
         task.labels,
         visible,
@@ -136,7 +136,8 @@ def slices_from(task: FoldTask, visible: dict[str, FloatArray], labelled: Part) 
     )
     p = slice_probabilities(task.recipe, z, z_val, np.stack([task.labels[uid] for uid in val]))
     name = f"{task.recipe.name}/fold{task.fold}"
-    weights = model.encoder.weights_used
+    # Of the network that was trained: the one that was loaded has started from nothing.
+    weights = trained.encoder.weights_used
     own = Part(
         name, train, val, uses=[labelled.name], fold=task.fold, weights=weights, seconds=fit.seconds
     )
