@@ -46,6 +46,7 @@ HEAVY = {
     "sequence_lab",
     "predictors",
     "resolution",
+    "slice_lab",
     "slice_method",
     "slice_models",
     "slice_stacks",

@@ -29,7 +29,8 @@ def grade(
     for note, args in cases:
         got, failure = answer(fn, *args)
         if failure is not None:
-            return Verdict(False, note + failure.message) if note else failure
+            raised = failure.message.startswith("your function raised")
+            return Verdict(False, note + failure.message) if raised else failure
         want = np.asarray(oracle(*args))
         if not agrees(got, want, atol):
             return diagnosis(got, want, mistakes, args, note=note, atol=atol)
