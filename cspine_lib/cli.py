@@ -262,8 +262,9 @@ def results(
     """Tables of the recorded runs: losses, differences to the constant and between methods."""
     import json
 
-    from cspine_lib.comparison import as_objects, as_text, load_groups
+    from cspine_lib.comparison import load_groups
     from cspine_lib.results import NO_RECORDS
+    from cspine_lib.summaries import as_objects, as_text
 
     groups = load_groups(folder)
     if as_json:

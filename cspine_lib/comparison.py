@@ -23,7 +23,6 @@ from cspine_lib.anatomy import TARGETS
 from cspine_lib.errors import CspineError
 from cspine_lib.metrics import Interval
 from cspine_lib.results import (
-    CONSTANT_NOTE,
     load_records,
     read_predictions,
     results_home,
@@ -31,6 +30,7 @@ from cspine_lib.results import (
     scored_on,
 )
 from cspine_lib.runs import RunRecord
+from cspine_lib.scoring import score_arrays
 
 Labels = Mapping[str, npt.ArrayLike]
 """Study → (8,) labels in the order of ``anatomy.TARGETS``."""
@@ -177,6 +177,56 @@ def load_groups(folder: str | Path | None = None, labels: Labels | None = None) 
     return sorted(groups, key=lambda g: (-len(g.records), -len(g.ids), g.title))
 
 
+def main_group(groups: Sequence[Group], fingerprint: str = "") -> Group | None:
+    """The group to draw figures of: two methods or more, whose studies can be paired.
+
+    Of several, that of the data set with this fingerprint, then out-of-fold predictions, then
+    the phantom's usual difficulty, then the one with most methods and studies.
+    """
+    usable = [g for g in groups if len(g.p) > 1 and g.y is not None]
+
+    def rank(group: Group) -> tuple[bool, bool, bool, int, int]:
+        first = group.records[0]
+        usual = "difficulty" not in first.data
+        here = first.fingerprint == fingerprint
+        return here, first.n_folds > 1, usual, len(group.records), len(group.ids)
+
+    return max(usable, key=rank, default=None)
+
+
+def group_of(
+    p: Mapping[str, npt.ArrayLike],
+    y: npt.ArrayLike,
+    ids: Sequence[str],
+    *,
+    profile: str,
+    data: str,
+    weights: str = "",
+    device: str = "cpu",
+) -> Group:
+    """A group of predictions at hand: method → (N, 8), labels (N, 8), studies (N,)."""
+    order = np.argsort(np.asarray(ids))
+    labels = np.asarray(y, dtype=np.int64)[order]
+    names = tuple(str(ids[i]) for i in order)
+    found = {method: np.asarray(said, dtype=np.float64)[order] for method, said in p.items()}
+    records = [
+        RunRecord(
+            method,
+            profile,
+            0,
+            data,
+            "",
+            weights,
+            device,
+            scored=list(names),
+            scores=score_arrays(labels, said, ids=names).to_dict(),
+        )
+        for method, said in found.items()
+    ]
+    records.sort(key=lambda r: r.scores["loss"])
+    return Group(tuple(records), names, labels, {r.method: found[r.method] for r in records})
+
+
 def _group(folder: Path, records: list[RunRecord], labels: Labels | None) -> Group:
     ids = tuple(sorted(records[0].scored))
     y: npt.NDArray[np.int64] | None = None
@@ -198,77 +248,3 @@ def _group(folder: Path, records: list[RunRecord], labels: Labels | None) -> Gro
                 raise CspineError(f"{folder / record.predictions} has other labels for its studies")
             y = own
     return Group(tuple(records), ids, y, p)
-
-
-def as_objects(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """For programs: one object per method and profile, plain JSON types.
-
-    ``minus`` has the paired difference to every other method of the group;
-    ``seconds_per_study`` is None where prediction was not timed (training is not meant).
-    """
-    return [_object(group, record) for group in groups for record in group.records]
-
-
-def _object(group: Group, record: RunRecord) -> dict[str, Any]:
-    s = record.scores
-    known = [m for m in group.methods if m in group.p and group.y is not None]
-    return {
-        "method": record.method,
-        "profile": record.profile,
-        "data": record.data,
-        "fingerprint": record.fingerprint,
-        "n_studies": s["n_studies"],
-        "n_folds": record.n_folds,
-        "loss": s["loss"],
-        "ci95": s["ci95"],
-        "constant_loss": s["constant_loss"],
-        "loss_minus_constant": s["loss_minus_constant"],
-        "loss_minus_constant_ci95": s["loss_minus_constant_ci95"],
-        "level_auroc": s["level_auroc"],
-        "level_auroc_ci95": s["level_auroc_ci95"],
-        "seconds_per_study": s.get("seconds_per_study"),
-        "training_seconds": record.seconds,
-        "device": record.device,
-        "weights": record.weights,
-        "minus": {
-            other: _plain(group.difference(record.method, other))
-            for other in known
-            if record.method in known and other != record.method
-        },
-    }
-
-
-def _plain(interval: Interval) -> dict[str, Any]:
-    value, low, high = (round(float(v), 5) for v in interval)
-    return {"difference": value, "ci95": [low, high]}
-
-
-def as_text(groups: Sequence[Group]) -> str:
-    """The tables for a terminal."""
-    return "\n\n\n".join(_text(group) for group in groups)
-
-
-def _text(group: Group) -> str:
-    lines = [group.title]
-    if group.records[0].data.startswith("phantom"):
-        lines.append("measured on simulated scans: not an RSNA score")
-    lines += ["", group.table().to_string(index=False), CONSTANT_NOTE.lstrip("\\")]
-    if len(group.p) > 1 and group.y is not None:
-        lines += ["", "difference of loss, paired by study, 95% interval"]
-        for (a, b), interval in group.pairs().items():
-            clear = "" if interval.excludes_zero else "   not clear"
-            lines.append(f"  {a} − {b}: {interval}{clear}")
-    return "\n".join(lines)
-
-
-def order_table(groups: Sequence[Group]) -> pd.DataFrame:
-    """Place and loss of each method, a column per group: does the order hold on other data?"""
-    columns = {}
-    for group in groups:
-        column = {}
-        for place, record in enumerate(group.records, start=1):
-            loss = Interval(record.scores["loss"], *record.scores["ci95"])
-            column[record.method] = f"{place}.  {loss}"
-        first = group.records[0]
-        columns[f"{first.data} ({first.profile}, {len(group.ids)} studies)"] = column
-    return pd.DataFrame(columns).fillna("not run")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from cspine_lib.config import device_name
 from cspine_lib.dicom import read_series, scan_headers
 from cspine_lib.metrics import Interval, bootstrap_ci
+from cspine_lib.runs import read_json
 from cspine_lib.volume import Volume
 
 STEPS = ("read", "decode", "localise", "crop", "classify")
@@ -118,6 +119,26 @@ def split_table(timed: Mapping[str, Timed]) -> pd.DataFrame:
 def hours_for(seconds: Sequence[float], studies: int) -> Interval:
     """Hours for so many studies, from the seconds of some, with the 95% interval of their mean."""
     return bootstrap_ci(lambda s: float(s.mean()) * studies / 3600, np.asarray(seconds))
+
+
+def recorded_bench() -> dict[str, Any] | None:
+    """What ``make bench`` has written on a full-size study; None where it has not been run."""
+    path = Path(__file__).resolve().parent.parent / "benchmarks" / "study.json"
+    return read_json(path) if path.exists() else None
+
+
+def bench_table(bench: Mapping[str, Any]) -> pd.DataFrame:
+    """Seconds of a full-size study: a row per setting, as in ``benchmarks/study.md``."""
+    rows = {
+        row["name"]: {
+            **{step: round(value, 2) for step, value in row["seconds"].items()},
+            "total": round(sum(row["seconds"].values()), 1),
+            "arithmetic floor": round(row["flops"] / bench["matmul_rate"], 1),
+            "hours for all of RSNA": round(row["hours_2019"], 1),
+        }
+        for row in bench["rows"]
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 # --- memory and arithmetic ----------------------------------------------------------------------

@@ -46,6 +46,7 @@ HEAVY = {
     "sequence_lab",
     "predictors",
     "resolution",
+    "results_figures",
     "slice_lab",
     "slice_method",
     "slice_models",

@@ -10,11 +10,12 @@ from typer.testing import CliRunner
 from cspine_lib import metrics
 from cspine_lib.anatomy import TARGETS
 from cspine_lib.cli import app
-from cspine_lib.comparison import as_objects, as_text, load_groups, order_table
+from cspine_lib.comparison import group_of, load_groups, main_group
 from cspine_lib.errors import CspineError
 from cspine_lib.results import BEST_CONSTANT, NO_RECORDS, write_predictions
 from cspine_lib.runs import RunRecord
 from cspine_lib.scoring import score_arrays
+from cspine_lib.summaries import as_objects, as_text, order_table
 
 RNG = np.random.default_rng(11)
 Y = metrics.pattern_labels()[RNG.choice(2019, 90, replace=False)]
@@ -142,6 +143,34 @@ def test_points_calibration_and_levels(two):
     for target in TARGETS:
         few = positives[target] < metrics.MIN_POSITIVES
         assert np.isnan(auroc.loc["good", target]) == few
+
+
+def test_the_main_group_is_of_the_data_at_hand_else_out_of_fold_at_the_usual_difficulty(two):
+    assert main_group([]) is None
+    for method, p in (("good", GOOD), ("poor", POOR)):
+        name = "phantom v1, difficulty 0.8"
+        _put(two, method, p, tag="hard", data=name, fingerprint="hard")
+        _put(two, method, p[:80], y=Y[:80], ids=IDS[:80], tag="final", n_folds=1)
+    _put(two, "good", GOOD, tag="alone", data="another", fingerprint="alone")
+    groups = load_groups(two)
+    assert (
+        main_group(groups).title == "phantom v1, profile laptop: 90 studies, 5 folds, out of fold"
+    )
+    assert main_group(groups, "hard").records[0].fingerprint == "hard"
+    assert main_group(groups, "alone").records[0].fingerprint == "f"
+
+
+def test_a_group_of_predictions_at_hand_is_like_a_recorded_one(two):
+    order = np.random.default_rng(0).permutation(90)
+    ids = [IDS[i] for i in order]
+    p = {"poor": POOR[order], "good": GOOD[order]}
+    live = group_of(p, Y[order], ids, profile="laptop", data="phantom v1, fold 0")
+    (recorded,) = load_groups(two)
+    assert live.methods == recorded.methods == ["good", "poor"]
+    assert live.ids == recorded.ids and np.array_equal(live.y, recorded.y)
+    assert live.difference("good", "poor") == pytest.approx(
+        tuple(recorded.difference("good", "poor")), abs=1e-5
+    )
 
 
 def test_command_prints_tables_and_json(two, tmp_path):

@@ -61,7 +61,9 @@ def _rows_of_studies(seed: int) -> tuple[Ids, Array]:
 def _sums(study: Ids, difference: Array) -> tuple[Array, Array]:
     """Sum and number of the rows of each study."""
     _, place = np.unique(study, return_inverse=True)
-    return np.bincount(place, difference), np.bincount(place, np.ones(len(place)))
+    total: Array = np.bincount(place, difference).astype(np.float64)
+    rows: Array = np.bincount(place).astype(np.float64)
+    return total, rows
 
 
 def _by_study(study: Ids, difference: Array) -> float:
