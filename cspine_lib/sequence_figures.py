@@ -19,6 +19,8 @@ from cspine_lib.volume import Volume
 
 BROKEN, WHOLE, BOX = "#D55E00", "#0072B2", "#E69F00"
 PAD_MM = 8.0
+LEAST_SHARE = 1e-3
+"""Where the colours of shares begin, on a scale of powers of ten."""
 Array = npt.NDArray[np.float64]
 
 
@@ -80,8 +82,24 @@ def slices_figure(
     return figure
 
 
-def attention_strip(frames: npt.NDArray[np.uint8], looked: Looked) -> Figure:
-    """The middle image of every frame, and its weight under it."""
+def crops_figure(images: Mapping[str, npt.NDArray[Any]], side_mm: float) -> Figure:
+    """Square crops of one place side by side, in mm; a signed one is drawn as a difference."""
+    figure, panels = _subplots(1, len(images), figsize=(3.6 * len(images), 3.9), squeeze=False)
+    for axes, (title, image) in zip(panels[0], images.items(), strict=True):
+        low, high = (-80, 80) if image.min() < 0 else (30, 230)
+        axes.imshow(image, vmin=low, vmax=high, cmap="gray", extent=(0, side_mm, side_mm, 0))
+        axes.set_title(title, fontsize=10)
+        axes.set(xlabel="right → left, mm", ylabel="front → back, mm")
+        axes.label_outer()
+    return figure
+
+
+def attention_strip(frames: npt.NDArray[np.uint8], looked: Looked, side_mm: float) -> Figure:
+    """The middle image of every frame, and its weight under it.
+
+    Args:
+        frames: uint8 (T, 3, px, px), ``side_mm`` wide.
+    """
     t_all = len(frames)
     figure, panels = _subplots(
         2, t_all, figsize=(min(1.3 * t_all + 1, 11), 2.9), height_ratios=[3, 1.6],
@@ -90,8 +108,8 @@ def attention_strip(frames: npt.NDArray[np.uint8], looked: Looked) -> Figure:
     dz = looked.volume.spacing_zyx_mm[0]
     for t, (top, bottom) in enumerate(panels.T):
         hit = np.isin(looked.z[t], looked.boxed).any()
-        top.imshow(frames[t, 1], vmin=30, vmax=230)
-        top.set_axis_off()
+        top.imshow(frames[t, 1], vmin=30, vmax=230, extent=(0, side_mm, side_mm, 0))
+        top.tick_params(labelsize=7)
         at = (looked.z[t] - looked.box.z0) * dz
         colour = BROKEN if hit else INK
         top.set_title(f"{at[0]:.0f}–{at[-1]:.0f} mm", fontsize=9, color=colour)
@@ -99,7 +117,8 @@ def attention_strip(frames: npt.NDArray[np.uint8], looked: Looked) -> Figure:
         bottom.axhline(1 / t_all, color="grey", ls="--", lw=0.8)
         bottom.set(xticks=[], xlim=(-1, 1))
         bottom.set_xlabel(f"frame {t + 1}", fontsize=8)
-    panels[1, 0].set_ylabel("weight")
+    panels[0, 0].set_ylabel("front → back, mm", fontsize=8)
+    panels[1, 0].set_ylabel("weight", fontsize=8)
     figure.suptitle(looked.title, fontsize=10)
     return figure
 
@@ -108,17 +127,12 @@ def attention_figure(items: Sequence[Looked]) -> Figure:
     """Per level a sagittal cut, and beside it, on the same mm, the weights of its frames."""
     columns = min(3, len(items))
     rows = -(-len(items) // columns)
-    figure, panels = _subplots(
-        rows, 2 * columns, figsize=(3.3 * columns, 2.75 * rows), squeeze=False,
-        width_ratios=[1.25, 1] * columns,
-    )  # fmt: skip
-    for i in range(rows * columns):
-        pair = panels[i // columns, 2 * (i % columns) : 2 * (i % columns) + 2]
+    figure, panels = _subplots(rows, columns, figsize=(3.7 * columns, 2.2 * rows), squeeze=False)
+    for i, axes in enumerate(panels.flat):
         if i < len(items):
-            _attention_pair(pair[0], pair[1], items[i])
+            _attention_pair(axes, items[i])
         else:
-            for axes in pair:
-                axes.set_axis_off()
+            axes.set_axis_off()
     handles = [
         Rectangle((0, 0), 1, 1, fc=INK, label="weight of a frame"),
         Rectangle((0, 0), 1, 1, fc=BOX, alpha=0.45, label="slices with a fracture box"),
@@ -127,36 +141,45 @@ def attention_figure(items: Sequence[Looked]) -> Figure:
     return figure
 
 
-def _attention_pair(left: Axes, right: Axes, item: Looked) -> None:
+def _attention_pair(left: Axes, item: Looked) -> None:
     dz, dy, _ = item.volume.spacing_zyx_mm
     box = item.box
     show_plane(left, item.volume, "sagittal", round(box.centre_zyx[2]), label_mm=True)
     top, bottom = (box.z0 - 0.5) * dz, (box.z1 + 0.5) * dz
-    left.set_xlim(box.y0 * dy - PAD_MM, box.y1 * dy + PAD_MM)
-    left.set_title(item.title, fontsize=9, loc="left")
-    left.axhline(top, color="white", lw=0.7, ls="--")
-    left.axhline(bottom, color="white", lw=0.7, ls="--")
+    left.set_xlim(box.y0 * dy - PAD_MM / 2, box.y1 * dy + PAD_MM / 2)
+    left.set_title(item.title, fontsize=10, loc="left")
+    # As an inset, the bars keep to the image's height whatever its proportions are.
+    right = left.inset_axes((1.04, 0, 0.6, 1))
     for z in sorted(set(item.boxed)):
         right.axhspan((z - 0.5) * dz, (z + 0.5) * dz, color=BOX, alpha=0.45, lw=0)
     middle = item.z.mean(axis=1) * dz  # of the frame's three slices
-    height = 0.75 * (bottom - top) / len(item.weights)
-    right.barh(middle, item.weights, height=height, color=INK)
+    right.barh(middle, item.weights, height=0.7 * (bottom - top) / len(item.weights), color=INK)
     right.axvline(1 / len(item.weights), color="grey", ls="--", lw=0.8)
-    right.set_xlabel("weight", fontsize=8)
+    right.set_xlim(0, max(1.05 * float(item.weights.max()), 2 / len(item.weights)))
+    right.set_xlabel("weight")
     right.tick_params(labelsize=8, labelleft=False)
     for axes in (left, right):
-        axes.set_ylim(bottom + 5, top - 5)
+        axes.set_ylim(bottom + 4, top - 4)
+    for edge in (top, bottom):
+        left.axhline(edge, color="white", lw=0.8, ls="--")
 
 
 def influence_figure(tables: Mapping[str, Array]) -> Figure:
     """Who hears of whom: (T, T) tables of ``sequence_lab.influence``."""
+    from matplotlib.colors import LogNorm
+
     figure, panels = _subplots(1, len(tables), figsize=(4.4 * len(tables), 3.3), squeeze=False)
     for axes, (title, table) in zip(panels[0], tables.items(), strict=True):
         ends = (0.5, len(table) + 0.5)
         image = axes.imshow(
-            table, cmap="cividis", vmin=0, vmax=1, extent=(*ends, *ends[::-1]), aspect="equal"
+            np.clip(table, LEAST_SHARE, 1),
+            cmap="cividis",
+            norm=LogNorm(LEAST_SHARE, 1),
+            extent=(*ends, *ends[::-1]),
         )
-        axes.set(xlabel="frame that changes", ylabel="frame taken away")
+        frames = range(1, len(table) + 1)
+        axes.set(xlabel="frame that changes", ylabel="frame taken away", xticks=frames)
+        axes.set_yticks(frames)
         axes.set_title(title, fontsize=10)
         figure.colorbar(image, ax=axes, label="share of the change")
     return figure

@@ -16,8 +16,9 @@ import pandas as pd
 
 from cspine_lib.anatomy import TARGETS
 from cspine_lib.metrics import Interval, ratio_ci
-from cspine_lib.results import ABLATIONS, results_home
-from cspine_lib.runs import read_json
+from cspine_lib.results import ABLATIONS, read_predictions, results_home
+from cspine_lib.rsna import RsnaDataset
+from cspine_lib.runs import RunRecord, read_json
 from cspine_lib.scoring import score_arrays
 
 SURE_FRAMES = 0.999
@@ -145,7 +146,48 @@ def agreement_summary(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def falls_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean fall of the logit by rank of the frame, with 95% intervals over studies.
+
+    Args:
+        table: of ``sequence_lab.falls_by_rank``.
+
+    Returns:
+        ``rank``, ``value``, ``low``, ``high``.
+    """
+    rows = [
+        {"rank": rank, **by_study(part, part["fall"])._asdict()}
+        for rank, part in table.groupby("rank")
+    ]
+    return pd.DataFrame(rows, columns=["rank", "value", "low", "high"])
+
+
+def first_minus_others(table: pd.DataFrame) -> Interval:
+    """Fall without the frame of largest weight minus the mean fall without another, by level."""
+    first = table[table["rank"] == 1].set_index(["study", "level"])["fall"]
+    others = table[table["rank"] > 1].groupby(["study", "level"])["fall"].mean()
+    each = (first - others).dropna().rename("value").reset_index()
+    return by_study(each, each["value"])
+
+
 # --- levels ----------------------------------------------------------------------------------
+
+
+def recorded_cv(
+    method: str, profile: str, dataset: RsnaDataset, folder: str | Path | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
+    """Labels and out-of-fold probabilities (N, 8) of a recorded run on this data set, or None."""
+    place = Path(folder or results_home())
+    path = place / f"{method}-{profile}-cv.json"
+    if not path.exists():
+        return None
+    record = RunRecord.read(path)
+    if record.fingerprint != dataset.fingerprint():
+        return None
+    table = read_predictions(place / record.predictions)
+    levels = np.array([dataset.labels(uid) for uid in table.index])
+    y = np.column_stack([levels.any(axis=1), levels]).astype(np.int64)
+    return y, table[list(TARGETS)].to_numpy()
 
 
 def level_table(**scored: tuple[npt.ArrayLike, npt.ArrayLike]) -> pd.DataFrame:
