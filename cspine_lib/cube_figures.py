@@ -164,7 +164,7 @@ def history_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
         axes.plot(
             history["epoch"], history["val_loss"], "s-", c=BLUE, label="early-stopping studies"
         )
-        best = history["epoch"][history["val_loss"].idxmin()]
+        best = history["epoch"].iloc[int(history["val_loss"].argmin())]
         axes.axvline(best, color=INK, ls=":", lw=1, label=f"kept: epoch {best}")
         axes.set(xlabel="epoch", ylabel="log loss per target")
         axes.xaxis.get_major_locator().set_params(integer=True)

@@ -31,10 +31,10 @@ def _times(values: Any) -> str:
     return " × ".join(f"{v:g}" for v in values)
 
 
-def _voxel_cases() -> list[tuple[tuple[int, ...], tuple[float, ...], int]]:
+def _voxel_cases() -> list[tuple[Any, Any, int]]:
     """A usual scan, one that is no square, one that grows, one of a single slice, random ones."""
     rng = np.random.default_rng(4)
-    cases = [
+    cases: list[tuple[Any, Any, int]] = [
         ((314, 512, 512), (0.8, 0.4, 0.4), 224),
         ((90, 512, 640), (3.0, 0.45, 0.36), 64),
         ((40, 100, 100), (2.5, 1.0, 1.0), 128),
@@ -45,7 +45,7 @@ def _voxel_cases() -> list[tuple[tuple[int, ...], tuple[float, ...], int]]:
         shape = tuple(int(n) for n in rng.integers(20, 900, 3))
         spacing = tuple(float(s) for s in rng.uniform(0.2, 3.5, 3).round(3))
         cases.append((shape, spacing, int(rng.integers(8, 300))))
-    return cases  # type: ignore[return-value]
+    return cases
 
 
 def _a(values: Any) -> Array:
