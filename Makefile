@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-browser lab lint notebooks clean
+.PHONY: demo test test-browser lab lint notebooks bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   train, predict and score the two-stage pipeline on a phantom"
 	@echo "make test   lint, types, unit tests and every notebook under the ci profile"
 	@echo "make lab    JupyterLab on the notebooks"
+	@echo "make bench  one full-size study from files to probabilities, timed against deck B's settings"
 	@echo "make test-browser   the viewer in a real JupyterLab (needs an installed Chromium)"
 
 .venv/ready: pyproject.toml constraints.txt
@@ -52,6 +53,10 @@ test-browser: .venv/ready
 notebooks: .venv/ready
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
+
+# One process of two threads; about five minutes on two idle cores.
+bench: .venv/ready
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/bench_study.py --out benchmarks
 
 clean:
 	rm -rf .venv build dist *.egg-info
