@@ -81,22 +81,24 @@ def recorded(
 ) -> OutOfFold | None:
     """Out-of-fold predictions of a recorded run: of this profile, else of any that there is.
 
+    Only runs over all folds count, named ``…-cv``; not ablations, nor other difficulties.
+
     Args:
         labels: study → (7,) labels, for predictions of RSNA's data, which are kept without.
 
     Returns:
-        None if no run over several folds is recorded, or its labels are not to be had.
+        None if no such run is recorded, or its labels are not to be had.
     """
     from cspine_lib.results import load_records, read_predictions, results_home
 
     home = Path(folder or results_home())
-    runs = [r for r in load_records(home) if r.method == method and r.n_folds > 1]
+    runs = [r for r in load_records(home) if r.method == method]
     for record in sorted(runs, key=lambda r: r.profile != profile):
-        if not record.predictions or not (home / record.predictions).exists():
+        if not (record.predictions.endswith("-cv.csv") and (home / record.predictions).exists()):
             continue
         table = read_predictions(home / record.predictions)
         y = _labels_of(table, labels)
-        if y is None or "fold" not in table:
+        if y is None or "fold" not in table or table["fold"].nunique() < max(2, record.n_folds):
             continue
         data = f"{record.data}, out of fold, profile {record.profile}"
         fold = table["fold"].to_numpy()

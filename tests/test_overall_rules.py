@@ -179,6 +179,13 @@ def test_no_run_is_none(tmp_path, oof):
     assert overall_rules.recorded("m", "laptop", folder=tmp_path) is None
 
 
+def test_a_run_of_some_folds_or_of_other_data_does_not_count(tmp_path, oof):
+    _record(tmp_path, oof, "m-laptop-harder")
+    assert overall_rules.recorded("m", "laptop", folder=tmp_path) is None
+    _record(tmp_path, dataclasses.replace(oof, fold=oof.fold % 2))
+    assert overall_rules.recorded("m", "laptop", folder=tmp_path) is None
+
+
 # --- tables --------------------------------------------------------------------------------------
 
 
