@@ -30,7 +30,7 @@ from cspine_lib.leakage import check_leakage
 from cspine_lib.methods import Stage1, train_method
 from cspine_lib.metrics import Interval
 from cspine_lib.recipes import get_recipe
-from cspine_lib.results import ABLATIONS, read_predictions, write_predictions
+from cspine_lib.results import ABLATIONS, read_predictions, results_home, write_predictions
 from cspine_lib.rsna import RsnaDataset, open_dataset
 from cspine_lib.runs import atomic_write_text, environment, read_json
 from cspine_lib.sources import make_profile_phantom
@@ -85,6 +85,16 @@ def tune_set(profile: Profile, *, quiet: bool = False) -> RsnaDataset:
     """
     out = data_home() / f"phantom-{profile.name}-tune"
     return open_dataset(make_profile_phantom(profile, out, test=0, seed=TUNE_SEED, quiet=quiet))
+
+
+def ablate_profile(
+    profile: Profile, data: str | None, out: Path | None, *, progress: bool = True
+) -> None:
+    """``cspine ablate``: all variants on the tune set, or on ``data``, into ``results/``."""
+    dataset = open_dataset(data) if data else tune_set(profile, quiet=not progress)
+    mark = dataset.name if data else "tune set"
+    report = run_ablations(dataset, profile, results_home(), data=mark, out=out, progress=progress)
+    typer.echo(f"{report['note']}: {len(report['variants'])} variants, in {results_home()}")
 
 
 def run_ablations(

@@ -138,6 +138,10 @@ def run(
     record: Annotated[
         bool, typer.Option("--record", help="Put finished methods into results/.")
     ] = False,
+    tag: Annotated[
+        str,
+        typer.Option("--tag", help="Name of the records; another than cv may be of some folds."),
+    ] = "cv",
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print the plan (steps, hours, memory, disk) and stop."),
@@ -167,6 +171,7 @@ def run(
         out or cv_folder(dataset, chosen),
         folds=folds,
         record_in=results_home() if record else None,
+        tag=tag,
         seed=seed,
         progress=not quiet,
     )
@@ -211,15 +216,9 @@ def ablate(
     quiet: QuietOption = False,
 ) -> None:
     """Stage 2 with a piece taken away at a time: one fold, two epochs, tune set; resumes."""
-    from cspine_lib.ablations import run_ablations, tune_set
-    from cspine_lib.results import results_home
-    from cspine_lib.rsna import open_dataset
+    from cspine_lib.ablations import ablate_profile
 
-    chosen = get_profile(profile)
-    dataset = open_dataset(data) if data else tune_set(chosen, quiet=quiet)
-    mark = dataset.name if data else "tune set"
-    report = run_ablations(dataset, chosen, results_home(), data=mark, out=out, progress=not quiet)
-    typer.echo(f"{report['note']}: {len(report['variants'])} variants, in {results_home()}")
+    ablate_profile(get_profile(profile), data, out, progress=not quiet)
 
 
 @app.command()
