@@ -61,7 +61,7 @@ def place_figure(
     """
     import matplotlib.pyplot as plt
 
-    size = (2.5 * len(volumes) + 0.4, 2.75 * len(planes) + 0.35)
+    size = (2.5 * len(volumes) + 0.4, 2.95 * len(planes) + 0.35)
     figure, panels = plt.subplots(
         len(planes), len(volumes), figsize=size, squeeze=False, layout="constrained",
         sharey="row",
