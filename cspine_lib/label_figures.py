@@ -99,7 +99,7 @@ def level_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Found and right by level, with 95% intervals, of ``level_table`` for groups of studies."""
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(10, 3.1), layout="constrained", sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained", sharey=True)
     titles = {
         "found": "of the slices that show it, found",
         "right": "of the slices said to show it, right",
@@ -115,7 +115,7 @@ def level_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
         axes.set_xticks(range(N_LEVELS), LEVELS)
         axes.set(title=title, xlabel="level")
     panels[0].set_ylabel("share of slices")
-    panels[0].legend(loc="lower left", fontsize=9)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 

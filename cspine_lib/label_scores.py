@@ -98,10 +98,13 @@ def mean_ci(values: npt.ArrayLike) -> Interval:
     return ratio_ci(rows, np.ones(len(rows)))
 
 
-def in_words(interval: Interval, digits: int = 4) -> str:
-    """An interval in a table; these differences are too small for three digits."""
-    value, low, high = (f"{v:.{digits}f}".replace("-", "−") for v in interval)
-    return f"{value} [{low}, {high}]"
+def in_words(value: Interval | float, digits: int = 4) -> str:
+    """A number, or an interval, in a table; ``n/a`` where there is none."""
+    numbers = value if isinstance(value, Interval) else (value,)
+    if not np.isfinite(numbers).all():
+        return "n/a"
+    first, *rest = (f"{v:.{digits}f}".replace("-", "−") for v in numbers)
+    return f"{first} [{rest[0]}, {rest[1]}]" if rest else first
 
 
 def difference_of_means_ci(a: npt.ArrayLike, b: npt.ArrayLike, seed: int = 0) -> Interval:

@@ -31,21 +31,15 @@ from cspine_lib.errors import CspineError
 from cspine_lib.experiment import cv_folder, run_method
 from cspine_lib.fold_labels import FoldLabels, average_parts, deck_average, labels_of_folds
 from cspine_lib.fold_methods import FoldTask, slices_from
+from cspine_lib.leak_summary import ARMS, write_summary
 from cspine_lib.leakage import Leak, check_leakage
-from cspine_lib.metrics import loss_ci, macro_auroc_ci, per_exam_loss
+from cspine_lib.metrics import best_constants, loss_ci, macro_auroc_ci, per_exam_loss
 from cspine_lib.recipes import get_recipe, settings_of_recipe
-from cspine_lib.results import read_predictions, results_home, write_predictions
+from cspine_lib.results import read_predictions, write_predictions
 from cspine_lib.rsna import RsnaDataset
-from cspine_lib.runs import Part, RunRecord, atomic_write_text, read_json
+from cspine_lib.runs import Part, RunRecord, read_json
 
 FloatArray = npt.NDArray[np.floating]
-
-ARMS = {
-    "deck_average": "mean of all models' labels, as the deck has it",
-    "other_seed": "honest labels again, trained with another seed",
-}
-"""What is trained beside the honest run."""
-
 
 # --- training with the deck's labels ---------------------------------------------------------
 
@@ -182,6 +176,7 @@ def run_leak_demo(
         "folds": list(folds),
         "n_studies": len(ids),
         "n_masked": len(set(ids) & set(found[0].task.cache.masked_ids)),
+        "constant": _scores(y, np.broadcast_to(best_constants(y), y.shape)),
         "honest": _scores(y, honest),
         "arms": {
             name: {**_scores(y, q, honest), "leaks": _leak_notes(trained[name])}
@@ -199,8 +194,13 @@ def run_leak_demo(
 def _scores(
     y: npt.NDArray[np.int64], p: FloatArray, honest: FloatArray | None = None
 ) -> dict[str, list[float | None]]:
-    """Value, low, high of loss and level AUROC; with ``honest``, of the paired differences too."""
-    found = {"loss": loss_ci(y, p), "level_auroc": macro_auroc_ci(y[:, 1:], p[:, 1:])}
+    """Value, low, high of loss and level AUROC, and of paired differences to the best constant
+    and, if given, the honest run."""
+    found = {
+        "loss": loss_ci(y, p),
+        "loss_minus_constant": loss_ci(y, p, minus=best_constants(y)),
+        "level_auroc": macro_auroc_ci(y[:, 1:], p[:, 1:]),
+    }
     if honest is not None:
         found["loss_minus_honest"] = loss_ci(y, p, minus=honest)
         found["auroc_minus_honest"] = macro_auroc_ci(y[:, 1:], p[:, 1:], minus=honest[:, 1:])
@@ -217,22 +217,6 @@ def _leak_notes(runs: Sequence[Arm]) -> list[dict[str, Any]]:
         for arm in runs
         for leak in arm.leaks
     ]
-
-
-def summary_path(method: str, profile: str, folder: Path | None = None) -> Path:
-    """Where the summary of a method under a profile lies; not among the run records."""
-    return (folder or results_home() / "leak") / f"{method}-{profile}.json"
-
-
-def write_summary(summary: Mapping[str, Any], folder: Path | None = None) -> Path:
-    """Write what ``run_leak_demo`` returns as JSON."""
-    path = summary_path(summary["method"], summary["profile"], folder)
-    return atomic_write_text(path, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_summaries(folder: Path | None = None) -> list[dict[str, Any]]:
-    """All summaries that have been recorded; empty where there is none."""
-    return [read_json(path) for path in sorted((folder or results_home() / "leak").glob("*.json"))]
 
 
 def _fold_numbers(text: str) -> list[int]:

@@ -83,3 +83,5 @@ def test_intervals_of_means():
     width = 2 * 1.96 * np.sqrt(a.var() / 60 + b.var() / 200)
     assert found.high - found.low == pytest.approx(width, rel=0.15)
     assert ls.in_words(ls.mean_ci([-0.5, -0.5])) == "−0.5000 [−0.5000, −0.5000]"
+    assert ls.in_words(0.12345, 3) == "0.123"
+    assert ls.in_words(np.nan) == ls.in_words(ls.ratio_ci([0.0], [0.0])) == "n/a"

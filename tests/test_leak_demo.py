@@ -16,7 +16,8 @@ from cspine_lib.fold_labels import (
     label_effect,
     labels_of_folds,
 )
-from cspine_lib.leak_demo import read_summaries, run_leak_demo, train_arm, write_summary
+from cspine_lib.leak_demo import run_leak_demo, train_arm
+from cspine_lib.leak_summary import read_summaries, summary_rows, write_summary
 from cspine_lib.leakage import check_leakage
 from cspine_lib.results import load_records
 from cspine_lib.rsna import open_dataset
@@ -94,6 +95,15 @@ def test_differences_are_paired_and_studies_the_same(summary):
         value, low, high = summary["arms"][name]["loss_minus_honest"]
         assert value == pytest.approx((mine - honest).mean(), abs=2e-4)
         assert low <= value <= high
+
+
+def test_rows_say_where_they_were_measured(summary):
+    from cspine_lib.notebook import result_table, slide_row
+
+    table = result_table([*summary_rows(summary), slide_row("slide", 0.5, "RSNA 2022")])
+    assert table.index[0].startswith("best constant") and len(table) == 5
+    assert table["minus best constant [95%]"].iloc[0] == "0"
+    assert all("fold 0" in text for text in table["measured on"].iloc[:4])
 
 
 def test_it_resumes_and_other_labels_are_another_training(found, dataset, out, summary):
