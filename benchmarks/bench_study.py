@@ -376,9 +376,10 @@ def reading_lines(result: dict[str, Any], floor: dict[str, Any]) -> list[str]:
             "| pydicom loop, pylibjpeg | not run: pylibjpeg-libjpeg is not installed | | |"
         )
     value = floor["seconds"]
+    ratio = "" if base is None else f"{base / value:.2f}"
     lines.append(
         f"| floor: decoding alone, {floor['decoder']} | {value:.2f} "
-        f"| {1e3 * value / result['slices']:.1f} | {'' if base is None else f'{base / value:.2f}'} |"
+        f"| {1e3 * value / result['slices']:.1f} | {ratio} |"
     )
     return lines
 

@@ -257,19 +257,23 @@ def results(
     as_json: Annotated[
         bool, typer.Option("--json", help="One object per method and profile, for programs.")
     ] = False,
+    time: Annotated[
+        int, typer.Option("--time", min=0, help="First time so many studies, into the records.")
+    ] = 0,
+    data: DataOption = None,
+    profile: ProfileOption = None,
 ) -> None:
     """Tables of the recorded runs: losses, differences to the constant and between methods."""
-    import json
-
     from cspine_lib.comparison import load_groups
-    from cspine_lib.results import NO_RECORDS
-    from cspine_lib.summaries import as_objects, as_text
+    from cspine_lib.summaries import shown
 
-    groups = load_groups(folder)
-    if as_json:
-        typer.echo(json.dumps(as_objects(groups), indent=1, ensure_ascii=False))
-    else:
-        typer.echo(as_text(groups) or NO_RECORDS)
+    if time:
+        from cspine_lib.predictors import time_records
+        from cspine_lib.sources import dataset_for
+
+        chosen = get_profile(profile)
+        time_records(folder, dataset_for(chosen, data, quiet=True), chosen, time)
+    typer.echo(shown(load_groups(folder), as_json))
 
 
 @app.command()

@@ -77,7 +77,7 @@ class Group:
         """The pairs as text, and whether zero lies outside the interval."""
         rows = {
             f"{a} − {b}": {
-                "difference of loss [95%]": str(interval),
+                "difference of loss [95%]": str(interval).replace("-", "−"),
                 "zero is outside": "yes" if interval.excludes_zero else "no",
             }
             for (a, b), interval in self.pairs().items()

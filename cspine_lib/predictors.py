@@ -7,7 +7,7 @@ timed as well as trained ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cspine_lib.anatomy import LEVELS, TARGETS
+from cspine_lib.anatomy import LEVELS, TARGETS, TRAIN_IMAGES
 from cspine_lib.config import DEFAULT_SEED, Profile, device_name
-from cspine_lib.cost import Clock, Predictor
+from cspine_lib.cost import STEPS, Clock, Predictor, split_table, time_studies
 from cspine_lib.cropstore import MARGIN, study_crops
 from cspine_lib.cubes import neck_cube
+from cspine_lib.jobs import usable_cores
 from cspine_lib.labels import LevelBox
 from cspine_lib.metrics import overall_max, overall_noisy_or
 from cspine_lib.models3d import NeckCNN3D
 from cspine_lib.recipes import Recipe, get_recipe
+from cspine_lib.results import results_home
+from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import RunRecord
 from cspine_lib.slice_method import build_slice_classifier, slice_outputs, study_levels
 from cspine_lib.slice_models import SliceClassifier
@@ -181,3 +184,44 @@ def untrained(method: str, profile: Profile) -> Predictor:
         "untrained",
     )
     return TwoStagePredictor(model, stand_in=True)
+
+
+def time_records(
+    folder: Path | None, dataset: RsnaDataset, profile: Profile, studies: int
+) -> dict[str, float]:
+    """Put seconds per study into the records of this data set and profile.
+
+    Networks of a record's method are timed with random weights, from files to probabilities,
+    on the first studies of the set; the record keeps where that was.
+
+    Args:
+        folder: of the records; None: ``results/``.
+
+    Returns:
+        Method → mean seconds.
+    """
+    ids = dataset.train_ids[:studies]
+    folders = {uid: dataset.root / TRAIN_IMAGES / uid for uid in ids}
+    found: dict[str, float] = {}
+    splits: dict[str, dict[str, float]] = {}
+    for path in sorted((folder or results_home()).glob("*.json")):
+        record = RunRecord.read(path)
+        if (record.fingerprint, record.profile) != (dataset.fingerprint(), profile.name):
+            continue
+        if record.method not in found:
+            table = split_table(time_studies(untrained(record.method, profile), folders))
+            means = table.mean().round(4)
+            splits[record.method] = {step: float(means[step]) for step in STEPS}
+            found[record.method] = float(table.sum(axis=1).mean())
+        scores = {
+            "seconds_per_study": round(found[record.method], 4),
+            "seconds_split": splits[record.method],
+            "seconds_measured_on": {
+                "device": device_name(),
+                "cores": usable_cores(),
+                "threads": torch.get_num_threads(),
+                "studies": len(ids),
+            },
+        }
+        replace(record, scores={**record.scores, **scores}).write(path)
+    return found

@@ -107,7 +107,8 @@ def score_time_figure(
         spread = [[loss.value - loss.low], [loss.high - loss.value]]
         left.errorbar(seconds, loss.value, yerr=spread, fmt=mark, ms=8, label=name, capsize=3)
     left.axhline(constant, color=CONSTANT, ls="--", label="best constant")
-    left.set(xscale="log", xlabel="seconds per study, this machine", ylabel="loss per exam, nats")
+    left.set(xlabel="seconds per study, this machine", ylabel="loss per exam, nats")
+    left.set_xlim(0, 1.15 * max([seconds for seconds, _ in ours.values()], default=1.0))
     left.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     for (name, (hours, score)), mark in zip(slide.items(), marks, strict=False):
         right.plot(3600 * hours / studies, score, mark, color=SLIDE, ms=8, label=name)
@@ -172,7 +173,7 @@ def amdahl_figure(seconds: Mapping[str, float], factors: Sequence[float]) -> Fig
     x = np.asarray(factors, dtype=float)
     for step, part in seconds.items():
         axes.plot(x, total / (total - part + part / x), color=STEP_COLOUR[step], lw=2.2, label=step)
-    axes.set(xscale="log", xlabel="one step is so many times faster", ylabel="the whole is")
+    axes.set(xscale="log", xlabel="one step is so many times faster", ylabel="the whole is faster")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
     axes.set_xticks([1, 2, 5, 10, 100], ["1×", "2×", "5×", "10×", "100×"])
     axes.minorticks_off()

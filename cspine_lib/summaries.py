@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,15 @@ import pandas as pd
 
 from cspine_lib.comparison import Group
 from cspine_lib.metrics import Interval
-from cspine_lib.results import CONSTANT_NOTE
+from cspine_lib.results import CONSTANT_NOTE, NO_RECORDS
 from cspine_lib.runs import RunRecord
+
+
+def shown(groups: Sequence[Group], as_json: bool = False) -> str:
+    """What ``cspine results`` prints."""
+    if as_json:
+        return json.dumps(as_objects(groups), indent=1, ensure_ascii=False)
+    return "\n\n\n".join(map(as_text, groups)) or NO_RECORDS
 
 
 def as_objects(groups: Sequence[Group]) -> list[dict[str, Any]]:
@@ -56,21 +64,21 @@ def _plain(interval: Interval) -> dict[str, Any]:
     return {"difference": value, "ci95": [low, high]}
 
 
-def as_text(groups: Sequence[Group]) -> str:
-    """The tables for a terminal."""
-    return "\n\n\n".join(_text(group) for group in groups)
-
-
-def _text(group: Group) -> str:
+def as_text(group: Group) -> str:
+    """The tables of a group for a terminal."""
     lines = [group.title]
     if group.records[0].data.startswith("phantom"):
         lines.append("measured on simulated scans: not an RSNA score")
     lines += ["", group.table().to_string(index=False), CONSTANT_NOTE.lstrip("\\")]
+    seconds = {r.method: r.scores.get("seconds_per_study") for r in group.records}
+    told = [f"{method} {value:.2f}" for method, value in seconds.items() if value is not None]
+    if told:
+        lines += ["", "seconds per study, from files to probabilities: " + ", ".join(told)]
     if len(group.p) > 1 and group.y is not None:
         lines += ["", "difference of loss, paired by study, 95% interval"]
         for (a, b), interval in group.pairs().items():
             clear = "" if interval.excludes_zero else "   not clear"
-            lines.append(f"  {a} − {b}: {interval}{clear}")
+            lines.append(f"  {a} − {b}: {str(interval).replace('-', '−')}{clear}")
     return "\n".join(lines)
 
 

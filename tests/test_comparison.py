@@ -102,7 +102,7 @@ def test_predictions_without_labels_need_the_data_sets(tmp_path):
     (group,) = load_groups(tmp_path)
     with pytest.raises(CspineError, match="labels"):
         group.difference("good", "poor")
-    assert "difference of loss" not in as_text([group])
+    assert "difference of loss" not in as_text(group)
     assert as_objects([group])[0]["minus"] == {}
     (group,) = load_groups(tmp_path, dict(zip(IDS, Y, strict=True)))
     assert group.difference("good", "poor").high < 0
@@ -176,7 +176,7 @@ def test_a_group_of_predictions_at_hand_is_like_a_recorded_one(two):
 def test_command_prints_tables_and_json(two, tmp_path):
     shown = CliRunner().invoke(app, ["results", str(two)])
     assert shown.exit_code == 0
-    assert "not an RSNA score" in shown.output and "good − poor: -0." in shown.output
+    assert "not an RSNA score" in shown.output and "good − poor: −0." in shown.output
     assert "fitted on the very labels" in shown.output
     parsed = CliRunner().invoke(app, ["results", str(two), "--json"])
     assert [row["method"] for row in json.loads(parsed.output)] == ["good", "poor"]

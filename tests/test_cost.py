@@ -8,9 +8,12 @@ import torch
 
 from cspine_lib import config, cost
 from cspine_lib.anatomy import LEVELS, TARGETS
+from cspine_lib.dicom import read_series
+from cspine_lib.errors import CspineError
 from cspine_lib.predict import predict_volume
-from cspine_lib.predictors import TwoStagePredictor, even_levels, untrained
+from cspine_lib.predictors import TwoStagePredictor, even_levels, time_records, untrained
 from cspine_lib.rsna import open_dataset
+from cspine_lib.runs import RunRecord
 from cspine_lib.two_stage import TwoStageModel
 
 CI = config.get_profile("ci")
@@ -20,7 +23,23 @@ CI = config.get_profile("ci")
 def study(ci_phantom):
     dataset = open_dataset(ci_phantom)
     folder = ci_phantom / "test_images" / dataset.test_ids[0]
-    return folder, cost.read_series(folder).volume
+    return folder, read_series(folder).volume
+
+
+def test_reading_on_the_clock_gives_what_read_series_gives(ci_phantom) -> None:
+    dataset = open_dataset(ci_phantom)
+    assert len(dataset.train_ids) == 20  # one of them has a file that is cut off
+    for uid in dataset.train_ids:
+        folder, clock = ci_phantom / "train_images" / uid, cost.Clock()
+        timed, plain = cost.timed_volume(folder, clock), read_series(folder).volume
+        assert np.array_equal(timed.hu_zyx, plain.hu_zyx)
+        assert np.allclose(timed.affine_mm, plain.affine_mm)
+        assert clock.seconds["read"] > 0 and clock.seconds["decode"] > 0
+
+
+def test_a_folder_without_slices_is_said(tmp_path) -> None:
+    with pytest.raises(CspineError, match="no CT slice"):
+        cost.timed_volume(tmp_path, cost.Clock())
 
 
 def test_clock_adds_up() -> None:
@@ -50,6 +69,28 @@ def test_untrained_methods_give_eight_probabilities(method, study) -> None:
     assert timed.p.shape == (8,)
     assert ((timed.p > 0) & (timed.p < 1)).all()
     assert (timed.seconds["localise"] > 0) == (method == "crop_bilstm")
+
+
+def test_times_are_put_into_records_of_the_same_data_and_profile(ci_phantom, tmp_path) -> None:
+    dataset = open_dataset(ci_phantom)
+
+    def record(name: str, fingerprint: str, profile: str = "ci") -> RunRecord:
+        values = {"data": dataset.name, "fingerprint": fingerprint, "weights": "random"}
+        scores = {"loss": 0.5, "n_studies": 1}
+        made = RunRecord("cnn3d", profile, 1, device="cpu", scores=scores, **values)
+        made.write(tmp_path / f"{name}.json")
+        return made
+
+    kept = record("cv", dataset.fingerprint())
+    record("other", "another")
+    record("profile", dataset.fingerprint(), "laptop")
+    assert time_records(tmp_path, dataset, CI, 2) == {"cnn3d": pytest.approx(0.1, abs=5)}
+    timed = RunRecord.read(tmp_path / "cv.json")
+    assert timed.scores["seconds_per_study"] > 0
+    assert timed.scores["seconds_split"].keys() == set(cost.STEPS)
+    assert timed.created == kept.created and timed.scores["loss"] == 0.5
+    for name in ("other", "profile"):
+        assert "seconds_per_study" not in RunRecord.read(tmp_path / f"{name}.json").scores
 
 
 def test_stand_ins_are_seven_boxes_inside_any_volume(study) -> None:
