@@ -52,7 +52,7 @@ def slices_figure(
         for x0, y0, x1, y1 in boxes[i] if boxes is not None else ():
             axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=MARK, lw=1.5))
         orange = marked is not None and marked[i]
-        axes.set_title(titles[i], fontsize=9, color=MARK if orange else INK)
+        axes.set_title(titles[i], fontsize=8, color=MARK if orange else INK)
         axes.tick_params(labelsize=8)
         axes.set_xlabel("right → left, mm", fontsize=8)
     panels[0, 0].set_ylabel("front → back, mm", fontsize=8)

@@ -145,6 +145,26 @@ def slice_auroc(lab: SliceLab, ids: Sequence[str], *, shown: bool) -> tuple[floa
     return float(auroc(y, p)), len(y)
 
 
+def auroc_within_levels(y: npt.NDArray[np.integer], p: FloatArray) -> float:
+    """Share of pairs, a broken and a whole study at the same level, in the right order.
+
+    Over all levels together, so that each pair counts once; a tie counts one half.  Unlike the
+    AUROC of all answers in one heap it gives nothing for knowing which levels break often.
+
+    Args:
+        y, p: (N, 7) labels and scores.
+
+    Returns:
+        NaN where there is no such pair.
+    """
+    won, pairs = 0.0, 0
+    for truth, score in zip(y.T, p.T, strict=True):
+        n = int((truth == 1).sum()) * int((truth == 0).sum())
+        won += n * float(auroc(truth, score)) if n else 0.0
+        pairs += n
+    return won / pairs if pairs else float("nan")
+
+
 def auroc_table(y: npt.NDArray[np.integer], p: FloatArray) -> pd.DataFrame:
     """AUROC of each of the eight targets with its 95% interval, as text.
 

@@ -14,7 +14,7 @@ from cspine_lib.config import get_profile
 from cspine_lib.errors import CspineError
 from cspine_lib.live import train_fold
 from cspine_lib.rsna import open_dataset
-from cspine_lib.slice_lab import SliceLab, auroc_table, slice_auroc
+from cspine_lib.slice_lab import SliceLab, auroc_table, auroc_within_levels, slice_auroc
 from cspine_lib.slice_method import study_levels
 
 
@@ -84,6 +84,23 @@ def test_slice_auroc_of_an_oracle_is_one_and_of_levels_alone_is_high_only_over_a
         assert slice_auroc(lab, lab.fold.ids, shown=False)[0] > 0.8
     finally:
         lab._said = kept
+
+
+def test_auroc_within_levels_gives_nothing_for_rates():
+    rng = np.random.default_rng(3)
+    y = (rng.uniform(size=(60, 7)) < np.linspace(0.05, 0.6, 7)).astype(int)
+    rates = np.broadcast_to(y.mean(axis=0), y.shape)
+    assert auroc_within_levels(y, rates) == 0.5
+    assert auroc_within_levels(y, rates + 0.01 * y) == 1.0
+    p = rng.uniform(size=y.shape).round(1)
+    pairs = [
+        (a > b) + 0.5 * (a == b)
+        for k in range(7)
+        for a in p[y[:, k] == 1, k]
+        for b in p[y[:, k] == 0, k]
+    ]
+    assert np.isclose(auroc_within_levels(y, p), np.mean(pairs))
+    assert np.isnan(auroc_within_levels(np.zeros((3, 7), dtype=int), p[:3]))
 
 
 def test_auroc_table_says_na_under_five():
