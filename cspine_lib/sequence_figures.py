@@ -149,7 +149,7 @@ def _attention_pair(left: Axes, item: Looked) -> None:
     left.set_xlim(box.y0 * dy - PAD_MM / 2, box.y1 * dy + PAD_MM / 2)
     left.set_title(item.title, fontsize=10, loc="left")
     # As an inset, the bars keep to the image's height whatever its proportions are.
-    right = left.inset_axes((1.04, 0, 0.6, 1))
+    right = left.inset_axes((1.07, 0, 0.6, 1))
     for z in sorted(set(item.boxed)):
         right.axhspan((z - 0.5) * dz, (z + 0.5) * dz, color=BOX, alpha=0.45, lw=0)
     middle = item.z.mean(axis=1) * dz  # of the frame's three slices
@@ -200,21 +200,24 @@ def agreement_figure(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def falls_figure(table: pd.DataFrame) -> Figure:
-    """By rank of the weight: how far the logit falls when the frame is gone.
+def falls_figure(summaries: Mapping[str, pd.DataFrame]) -> Figure:
+    """By rank of the weight: what the logit does when the frame is gone, a panel per measure.
 
     Args:
-        table: ``rank``, ``value``, ``low``, ``high``.
+        summaries: label of the upright axis → ``rank``, ``value``, ``low``, ``high``.
     """
-    figure, axes = _subplots(figsize=(6.2, 3.0))
-    error = np.abs(table[["low", "high"]].to_numpy().T - table["value"].to_numpy())
-    axes.bar(table["rank"], table["value"], color=WHOLE, yerr=error, ecolor=INK, capsize=3)
-    axes.axhline(0, color=INK, lw=0.8)
-    axes.set(
-        xlabel="rank of the frame by its weight (1: the largest)",
-        ylabel="fall of the logit\nwithout the frame",
-        xticks=table["rank"],
+    figure, panels = _subplots(
+        1, len(summaries), figsize=(4.7 * len(summaries), 3.0), squeeze=False
     )
+    for axes, (label, table) in zip(panels[0], summaries.items(), strict=True):
+        error = np.abs(table[["low", "high"]].to_numpy().T - table["value"].to_numpy())
+        axes.bar(table["rank"], table["value"], color=WHOLE, yerr=error, ecolor=INK, capsize=3)
+        axes.axhline(0, color=INK, lw=0.8)
+        axes.set(
+            xlabel="rank of the frame by its weight (1: largest)",
+            ylabel=label,
+            xticks=table["rank"],
+        )
     return figure
 
 
@@ -233,8 +236,9 @@ def ablation_figure(report: Mapping[str, Any]) -> Figure:
             axes.plot(row[f"{name}_minus_full"], i, "o", color=colour, ms=6)
         axes.axvline(0, color="grey", ls="--", lw=1)
         axes.set_xlabel(label)
-    panels[0].set_title("← better       worse →", fontsize=9, color=INK)
-    panels[1].set_title("← worse       better →", fontsize=9, color=INK)
+    for axes, ends in zip(panels, (("← better", "worse →"), ("← worse", "better →")), strict=True):
+        for place_of, words in zip(("left", "right"), ends, strict=True):
+            axes.set_title(words, loc=place_of, fontsize=9, color=INK)
     panels[0].set_yticks(place, [row["says"] for row in rows])
     panels[0].invert_yaxis()
     handles = [

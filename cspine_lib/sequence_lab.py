@@ -7,7 +7,7 @@ to the answer when a frame is gone (``falls_without``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -44,39 +44,45 @@ def trained_folds(method: str, dataset: RsnaDataset, profile: Profile) -> Iterat
             yield fold_task(method, dataset, profile, k, out, progress=False)
 
 
-def boxed_attention(tasks: Sequence[FoldTask]) -> pd.DataFrame:
-    """Attention in the held-out studies that have fracture boxes, each by its own fold's model.
+def boxed_attention(
+    tasks: Sequence[FoldTask], wanted: Collection[str] | None = None
+) -> pd.DataFrame:
+    """Attention in held-out studies, each by its own fold's model.
+
+    Args:
+        wanted: studies; None: those with fracture boxes.
 
     Returns:
-        One row per level found: ``fold``, ``study``, ``level``, ``broken``, ``weights`` (T,)
-        and ``boxed`` (T,) bool: does the frame hold a slice with a fracture box?  RSNA's boxes
-        come without a level, so a box in a slice that two levels share counts for both.
+        One row per level found: ``fold``, ``study``, ``level``, ``broken``, ``p`` (of a
+        fracture), ``box``, ``z`` (T, 3) slices, ``weights`` (T,), ``hit`` (slices with a
+        fracture box) and ``boxed`` (T,) bool: does the frame hold such a slice?  RSNA's boxes
+        come without a level, so one in a slice that two levels share counts for both.
     """
     rows = []
     for task in tasks:
-        boxed = set(task.dataset.boxes["StudyInstanceUID"])
-        wanted = [uid for uid in task.test if uid in boxed]
-        if not wanted:
-            continue
-        model = TwoStageModel.load(task.folder / "two_stage")
-        for uid in wanted:
-            rows += _attention_rows(model, task, uid)
-    columns = ["fold", "study", "level", "broken", "weights", "boxed"]
-    return pd.DataFrame(rows, columns=columns)
+        chosen = set(task.dataset.boxes["StudyInstanceUID"]) if wanted is None else set(wanted)
+        ids = [uid for uid in task.test if uid in chosen]
+        if ids:
+            model = TwoStageModel.load(task.folder / "two_stage")
+            rows += [row for uid in ids for row in _attention_rows(model, task, uid)]
+    columns = ("fold", "study", "level", "broken", "p", "box", "z", "weights", "hit", "boxed")
+    return pd.DataFrame(rows, columns=list(columns))
 
 
 def _attention_rows(model: TwoStageModel, task: FoldTask, uid: str) -> list[dict[str, object]]:
     series = task.dataset.read_study(uid)
-    hit = task.dataset.boxes_of(uid, series)["z"].to_numpy()
+    hit = task.dataset.boxes_of(uid, series)["z"].unique()
     volume: Volume = task.cache.volume(uid) if task.cache.mode == "volume" else series.volume
     found = model.locate(volume)
-    _, weights = model.classify_with_attention(volume, found)
+    said, weights = model.classify_with_attention(volume, found)
     broken, out = task.dataset.labels(uid), []
     for k, level in enumerate(LEVELS):
-        if level in found:
-            z = frame_slices(found[level], volume.shape_zyx[0], weights.shape[1])
-            row = {"fold": task.fold, "study": uid, "level": level, "broken": bool(broken[k])}
-            out.append(row | {"weights": weights[k], "boxed": np.isin(z, hit).any(axis=1)})
+        if level not in found:
+            continue
+        z = frame_slices(found[level], volume.shape_zyx[0], weights.shape[1])
+        row = {"fold": task.fold, "study": uid, "level": level, "broken": bool(broken[k])}
+        row |= {"p": said[level], "box": found[level], "z": z, "weights": weights[k]}
+        out.append(row | {"hit": hit, "boxed": np.isin(z, hit).any(axis=1)})
     return out
 
 
@@ -153,14 +159,22 @@ def falls_by_rank(
     """``falls_without`` for some (study, level): one row per frame, ranked by its weight.
 
     Returns:
-        ``study``, ``level``, ``rank`` (1: the largest weight), ``weight``, ``fall``.
+        ``study``, ``level``, ``rank`` (1: the largest weight), ``weight``, ``fall`` of the
+        logit, and ``move``, its size without the sign.
     """
     rows = []
     for uid, k in levels:
         weights, falls = falls_without(net, store, uid, k)
         rank = np.argsort(np.argsort(-weights, kind="stable"), kind="stable") + 1
         rows += [
-            {"study": uid, "level": LEVELS[k], "rank": int(r), "weight": w, "fall": d}
+            {
+                "study": uid,
+                "level": LEVELS[k],
+                "rank": int(r),
+                "weight": w,
+                "fall": d,
+                "move": abs(d),
+            }
             for r, w, d in zip(rank, weights, falls, strict=True)
         ]
-    return pd.DataFrame(rows, columns=["study", "level", "rank", "weight", "fall"])
+    return pd.DataFrame(rows, columns=["study", "level", "rank", "weight", "fall", "move"])

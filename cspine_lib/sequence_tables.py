@@ -146,8 +146,8 @@ def agreement_summary(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def falls_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean fall of the logit by rank of the frame, with 95% intervals over studies.
+def falls_summary(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Mean of ``fall`` or ``move`` by rank of the frame, with 95% intervals over studies.
 
     Args:
         table: of ``sequence_lab.falls_by_rank``.
@@ -156,16 +156,16 @@ def falls_summary(table: pd.DataFrame) -> pd.DataFrame:
         ``rank``, ``value``, ``low``, ``high``.
     """
     rows = [
-        {"rank": rank, **by_study(part, part["fall"])._asdict()}
+        {"rank": rank, **by_study(part, part[column])._asdict()}
         for rank, part in table.groupby("rank")
     ]
     return pd.DataFrame(rows, columns=["rank", "value", "low", "high"])
 
 
-def first_minus_others(table: pd.DataFrame) -> Interval:
-    """Fall without the frame of largest weight minus the mean fall without another, by level."""
-    first = table[table["rank"] == 1].set_index(["study", "level"])["fall"]
-    others = table[table["rank"] > 1].groupby(["study", "level"])["fall"].mean()
+def first_minus_others(table: pd.DataFrame, column: str) -> Interval:
+    """``fall`` or ``move`` without the frame of largest weight minus the mean without another."""
+    first = table[table["rank"] == 1].set_index(["study", "level"])[column]
+    others = table[table["rank"] > 1].groupby(["study", "level"])[column].mean()
     each = (first - others).dropna().rename("value").reset_index()
     return by_study(each, each["value"])
 

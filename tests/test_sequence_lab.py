@@ -97,10 +97,11 @@ def test_ranks_run_from_the_largest_weight(trained):
     first = table[table["rank"] == 1].set_index(["study", "level"])["weight"]
     last = table[table["rank"] == PROFILE.frames].set_index(["study", "level"])["weight"]
     assert (first >= last).all()
-    summary = sequence_tables.falls_summary(table)
+    assert np.allclose(table["move"], table["fall"].abs())
+    summary = sequence_tables.falls_summary(table, "fall")
     assert summary["rank"].tolist() == list(range(1, PROFILE.frames + 1))
     assert (summary["low"] <= summary["high"]).all()
-    sequence_figures.falls_figure(summary)
+    sequence_figures.falls_figure({"fall": summary, "move": summary})
 
 
 def test_attention_beside_boxes_comes_from_held_out_studies(ci_phantom, ci_run, tmp_path):
@@ -115,6 +116,9 @@ def test_attention_beside_boxes_comes_from_held_out_studies(ci_phantom, ci_run, 
         assert row.weights.shape == row.boxed.shape == (PROFILE.frames,)
         assert row.broken == bool(dataset.labels(row.study)[LEVELS.index(row.level)])
         assert row.weights.sum() == pytest.approx(1, abs=1e-5)
+        assert (np.isin(row.z, row.hit).any(axis=1) == row.boxed).all()
+    other = next(uid for uid in task.test if uid not in boxed)
+    assert set(sequence_lab.boxed_attention([task], [other])["study"]) == {other}
     assert table["boxed"].map(np.any).any() and sequence_lab.boxed_attention([]).empty
 
 

@@ -70,7 +70,7 @@ def test_intervals_draw_studies_with_all_of_their_rows():
 def test_the_first_frame_is_compared_with_the_others_of_its_level():
     frames = [("a", 1, 3.0), ("a", 2, 1.0), ("a", 3, 0.0), ("b", 1, 0.0), ("b", 2, 1.0)]
     table = pd.DataFrame([{"study": s, "level": "C2", "rank": r, "fall": f} for s, r, f in frames])
-    gap = sequence_tables.first_minus_others(table)
+    gap = sequence_tables.first_minus_others(table, "fall")
     assert gap.value == pytest.approx(((3 - 0.5) + (0 - 1)) / 2)
 
 
