@@ -251,9 +251,7 @@ def score(
 
 @app.command()
 def results(
-    folder: Annotated[
-        Path | None, typer.Argument(help="Folder of run records [default: results/].")
-    ] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Of records [default: results/].")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One object per method and profile, for programs.")
     ] = False,

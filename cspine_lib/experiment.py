@@ -34,6 +34,9 @@ from cspine_lib.two_stage import open_cache
 DECK_B = ("cnn3d", "single_head", "multi_head", "crop_bilstm")
 """The four methods of the deck's results table, in its order."""
 
+TAG = "cv"
+"""End of the names of the records of all folds of a profile's own data."""
+
 
 def chosen_methods(names: str) -> list[str]:
     """``all``, or names with commas between → recipe names.
@@ -98,6 +101,7 @@ def run_method(
     out: Path,
     *,
     folds: Sequence[int] | None = None,
+    tag: str = TAG,
     seed: int = DEFAULT_SEED,
     progress: bool = True,
 ) -> RunRecord | None:
@@ -106,16 +110,31 @@ def run_method(
     Args:
         out: folder of the experiment, shared by all methods.
         folds: which folds; None: all.
+        tag: end of the record's name.  Under another tag than ``TAG`` a record may be of
+            some folds only, and says of which.
 
     Returns:
         The record over all folds, or None while some are missing.
     """
-    for k in range(profile.folds) if folds is None else folds:
+    meant = list(range(profile.folds) if folds is None else folds)
+    for k in meant:
         _run_fold(fold_task(name, dataset, profile, k, out, seed=seed, progress=progress), out)
-    done = [out / name / f"fold{k}.json" for k in range(profile.folds)]
-    if not all(path.exists() for path in done):
+    return _record_if_whole(name, dataset, profile, out, meant, tag, seed)
+
+
+def _record_if_whole(
+    name: str,
+    dataset: RsnaDataset,
+    profile: Profile,
+    out: Path,
+    meant: Sequence[int],
+    tag: str,
+    seed: int,
+) -> RunRecord | None:
+    wanted = range(profile.folds) if tag == TAG else meant
+    if not all((out / name / f"fold{k}.json").exists() for k in wanted):
         return None
-    return _record(get_recipe(name), dataset, profile, out, seed)
+    return _record(get_recipe(name), dataset, profile, out, wanted, tag, seed)
 
 
 def _run_fold(task: FoldTask, out: Path) -> None:
@@ -153,11 +172,13 @@ def _record(
     dataset: RsnaDataset,
     profile: Profile,
     out: Path,
+    folds: Sequence[int],
+    tag: str,
     seed: int,
 ) -> RunRecord:
     """All folds as one record with its scores, checked for leaks."""
-    notes = [read_json(out / recipe.name / f"fold{k}.json") for k in range(profile.folds)]
-    ids, p = out_of_fold(out, recipe.name, profile.folds)
+    notes = [read_json(out / recipe.name / f"fold{k}.json") for k in folds]
+    ids, p = out_of_fold(out, recipe.name, folds)
     rows = [dataset.labels(uid) for uid in ids]
     y = np.stack([[int(row.any()), *row] for row in rows])
     parts: dict[str, Part] = {}
@@ -173,24 +194,27 @@ def _record(
         weights=notes[0]["weights"],
         device=device_name(),
         n_folds=profile.folds,
-        config={"recipe": asdict(recipe), "profile": asdict(profile)},
+        config={"recipe": asdict(recipe), "profile": asdict(profile), "folds": list(folds)},
         parts=list(parts.values()),
         scored=ids,
         scores=score_arrays(y, p, ids=tuple(ids)).to_dict(),
         seconds=sum(note["seconds"] for note in notes),
-        predictions=f"{recipe.name}-{profile.name}-cv.csv",
+        predictions=f"{recipe.name}-{profile.name}-{tag}.csv",
     )
     check_leakage(record, raise_on_leak=True)
     return record
 
 
-def out_of_fold(out: Path, name: str, folds: int) -> tuple[list[str], npt.NDArray[np.float64]]:
+def out_of_fold(
+    out: Path, name: str, folds: int | Sequence[int]
+) -> tuple[list[str], npt.NDArray[np.float64]]:
     """Studies, sorted, and what was said of each (N, 8) by the model that had not seen it."""
     import pandas as pd
 
     from cspine_lib.anatomy import TARGETS
 
-    table = pd.concat([read_predictions(out / name / f"fold{k}.csv") for k in range(folds)])
+    which = range(folds) if isinstance(folds, int) else folds
+    table = pd.concat([read_predictions(out / name / f"fold{k}.csv") for k in which])
     table = table.sort_index()
     return table.index.tolist(), table[list(TARGETS)].to_numpy()
 
@@ -203,6 +227,7 @@ def run_methods(
     *,
     folds: str | None = None,
     record_in: Path | None = None,
+    tag: str = TAG,
     seed: int = DEFAULT_SEED,
     progress: bool = True,
 ) -> list[RunRecord]:
@@ -211,13 +236,15 @@ def run_methods(
     Args:
         folds: numbers with commas between; None: all.
         record_in: also put records and predictions of finished methods here.
+        tag: see :func:`run_method`.
 
     Raises:
-        CspineError: a fold that does not exist, a set without enough masks, or a run that
-            disk or memory cannot hold.
+        CspineError: a fold that does not exist, a set without enough masks, a run that disk
+            or memory cannot hold, or a record of other data in its place.
     """
     import typer
 
+    _check_places(names, dataset, profile, tag, record_in)
     chosen = fold_numbers(folds, profile.folds)
     recipes = [get_recipe(name) for name in names]
     plan = make_plan(recipes, profile, census_of(dataset), out, folds=chosen, timed=False)
@@ -232,9 +259,8 @@ def run_methods(
     finished: dict[str, RunRecord] = {}
     for k in chosen:
         for name in names:
-            record = run_method(
-                name, dataset, profile, out, folds=[k], seed=seed, progress=progress
-            )
+            _run_fold(fold_task(name, dataset, profile, k, out, seed=seed, progress=progress), out)
+            record = _record_if_whole(name, dataset, profile, out, chosen, tag, seed)
             if record is not None:
                 finished[name] = record
                 for place in (out, *([] if record_in is None else [record_in])):
@@ -245,12 +271,22 @@ def run_methods(
     return list(finished.values())
 
 
+def _check_places(
+    names: Sequence[str], dataset: RsnaDataset, profile: Profile, tag: str, place: Path | None
+) -> None:
+    """A record of other data is not written over."""
+    for name in names:
+        path = place and place / f"{name}-{profile.name}-{tag}.json"
+        if path and path.exists() and RunRecord.read(path).fingerprint != dataset.fingerprint():
+            raise CspineError(f"{path} is a record of other data: give this one a name with --tag")
+
+
 def write_record(record: RunRecord, dataset: RsnaDataset, out: Path, place: Path) -> None:
     """Record and out-of-fold predictions of a finished method, side by side.
 
     Labels go along for a phantom only: RSNA's rows may not be passed on.
     """
-    ids, p = out_of_fold(out, record.method, record.n_folds)
+    ids, p = out_of_fold(out, record.method, record.config["folds"])
     fold = {uid: part.fold or 0 for part in record.parts for uid in part.test}
     rows = [dataset.labels(uid) for uid in ids]
     y = [[int(row.any()), *row] for row in rows] if dataset.is_phantom else None

@@ -34,6 +34,7 @@ from cspine_lib.anatomy import (
 from cspine_lib.dicom import Series, read_series
 from cspine_lib.errors import CspineError
 from cspine_lib.masks import read_mask
+from cspine_lib.phantom.plan import DEFAULT_DIFFICULTY
 
 MAX_CSV_BYTES = 512 * 2**20
 """RSNA's largest CSV is under 1 MB."""
@@ -85,7 +86,9 @@ def numeric(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> pd.Dat
 
 
 def data_set_name(root: Path) -> str:
-    """What the folder is called in tables and records; a phantom says version and seed.
+    """What the folder is called in tables and records.
+
+    A phantom says version and seed, and its difficulty unless that is the frozen one.
 
     Raises:
         CspineError: no data set, or a damaged ``phantom.json``.
@@ -100,7 +103,9 @@ def data_set_name(root: Path) -> str:
         return "RSNA 2022"
     try:
         request = json.loads(path.read_text(encoding="utf-8"))["request"]
-        return f"phantom v{str(request['version'])[:32]}, seed {int(request['seed'])}"
+        name = f"phantom v{str(request['version'])[:32]}, seed {int(request['seed'])}"
+        difficulty = float(request.get("difficulty", DEFAULT_DIFFICULTY))
+        return name if difficulty == DEFAULT_DIFFICULTY else f"{name}, difficulty {difficulty:g}"
     except (OSError, ValueError, KeyError, TypeError):
         raise CspineError(f"{path} is damaged; make the phantom again") from None
 

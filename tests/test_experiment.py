@@ -126,3 +126,22 @@ def test_settings_of_one_kind_do_not_touch_runs_of_another():
 def test_train_names_the_command_for_other_kinds(dataset, tmp_path):
     with pytest.raises(CspineError, match="cspine run --methods cnn3d"):
         train_method("cnn3d", dataset, PROFILE, tmp_path, progress=False)
+
+
+def test_another_tag_may_be_of_one_fold_and_says_so(dataset, out, tmp_path):
+    [record] = run_methods(
+        ["cnn3d"], dataset, PROFILE, out, folds="1", record_in=tmp_path, tag="one", progress=False
+    )
+    table = read_predictions(tmp_path / "cnn3d-ci-one.csv")
+    assert sorted(record.scored) == table.index.tolist() and set(table["fold"]) == {1}
+    assert record.config["folds"] == [1] and len(record.scored) < len(dataset.train_ids)
+
+
+def test_a_record_of_other_data_is_not_written_over(dataset, out, tmp_path):
+    run_methods(["cnn3d"], dataset, PROFILE, out, record_in=tmp_path, progress=False)
+    path = tmp_path / "cnn3d-ci-cv.json"
+    path.write_text(path.read_text().replace(dataset.fingerprint(), "0" * 16))
+    before = path.read_bytes()
+    with pytest.raises(CspineError, match="--tag"):
+        run_methods(["cnn3d"], dataset, PROFILE, out, record_in=tmp_path, progress=False)
+    assert path.read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import nibabel
@@ -14,7 +15,7 @@ from cspine_lib.anatomy import BOX_COLUMNS, TEST_COLUMNS, TRAIN_COLUMNS
 from cspine_lib.dicom import Series, read_series
 from cspine_lib.errors import CspineError
 from cspine_lib.masks import read_mask
-from cspine_lib.rsna import RsnaDataset, is_safe_id, open_dataset
+from cspine_lib.rsna import RsnaDataset, data_set_name, is_safe_id, open_dataset
 from cspine_lib.volume import LPS_TO_RAS
 
 HU = random_hu((12, 10, 14))
@@ -261,3 +262,11 @@ def test_phantom_is_read_whole(ci_phantom: Path) -> None:
     for uid in boxed:
         found = dataset.boxes_of(uid, read_series(dataset.study_folder(uid)))
         assert len(found) == (dataset.boxes["StudyInstanceUID"] == uid).sum()
+
+
+@pytest.mark.parametrize(("difficulty", "ending"), [(0.5, "seed 7"), (0.25, "difficulty 0.25")])
+def test_a_phantom_of_another_difficulty_says_so(tmp_path, difficulty, ending):
+    (tmp_path / "train.csv").touch()
+    request = {"version": "1", "seed": 7, "difficulty": difficulty}
+    (tmp_path / "phantom.json").write_text(json.dumps({"request": request}))
+    assert data_set_name(tmp_path).endswith(ending)
