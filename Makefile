@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-browser lab lint notebooks bench clean
+.PHONY: demo test test-browser lab lint results notebooks bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   train, predict and score the two-stage pipeline on a phantom"
 	@echo "make test   lint, types, unit tests and every notebook under the ci profile"
 	@echo "make lab    JupyterLab on the notebooks"
+	@echo "make results PROFILE=gpu   every record of the results tables, under a profile; resumes"
 	@echo "make bench  one full-size study from files to probabilities, timed against deck B's settings"
 	@echo "make test-browser   the viewer in a real JupyterLab (needs an installed Chromium)"
 
@@ -48,6 +49,23 @@ test-browser: .venv/ready
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[browser]"
 	$(BIN)/cspine prepare --profile ci
 	$(BIN)/pytest -m browser tests/browser
+
+# All that the tables are drawn from; stopped and started again, it goes on.  Then
+# "make notebooks" under the same CSPINE_PROFILE draws them.
+PROFILE ?= laptop
+results: .venv/ready
+	$(BIN)/cspine run --methods all --profile $(PROFILE) --record
+	$(BIN)/cspine run --methods cnn3d_spine --profile $(PROFILE) --folds 0
+	$(BIN)/cspine final --methods all --profile $(PROFILE) --record
+	$(BIN)/cspine ablate --profile $(PROFILE)
+	$(BIN)/python -m cspine_lib.leak_demo --profile $(PROFILE) --folds 0
+	for d in 0.35 0.65; do \
+	  $(BIN)/cspine phantom data/phantom-$(PROFILE)-$$d --profile $(PROFILE) --test-studies 0 \
+	    --difficulty $$d --seed 3 && \
+	  $(BIN)/cspine run --methods all --profile $(PROFILE) --data data/phantom-$(PROFILE)-$$d \
+	    --folds 0 --record --tag difficulty-$$d || exit 1; \
+	done
+	$(BIN)/python -m cspine_lib.results README.md
 
 # Executes the notebooks in place, top to bottom, under the profile of the committed outputs.
 notebooks: .venv/ready
