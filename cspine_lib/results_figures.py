@@ -93,22 +93,27 @@ def score_time_figure(
     constant: float,
     slide: Mapping[str, tuple[float, float]],
     studies: int,
+    title: str = "",
 ) -> Figure:
-    """Loss against seconds per study: left this machine, right the slide, each on its own data.
+    """Loss against seconds per study: left ours, right the slide, each on its own data.
 
     Args:
         ours: method → (seconds, loss).
         constant: loss of the best constant on the same studies as ``ours``.
         slide: name → (hours for ``studies``, loss).
+        title: on which data ours were measured.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 3.6), layout="constrained")
-    marks = "osD^vP"
-    for (name, (seconds, loss)), mark in zip(ours.items(), marks, strict=False):
+    marks, colours = "osD^vP", ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", INK)
+    for (name, (seconds, loss)), mark, colour in zip(ours.items(), marks, colours, strict=False):
         spread = [[loss.value - loss.low], [loss.high - loss.value]]
-        left.errorbar(seconds, loss.value, yerr=spread, fmt=mark, ms=8, label=name, capsize=3)
-    left.axhline(constant, color=CONSTANT, ls="--", label="best constant")
-    left.set(xlabel="seconds per study, this machine", ylabel="loss per exam, nats")
+        left.errorbar(
+            seconds, loss.value, yerr=spread, fmt=mark, ms=8, color=colour, label=name, capsize=3
+        )
+    left.axhline(constant, color=INK, ls="--", lw=1.2, label="best constant")
+    left.set(xlabel="seconds per study, measured", ylabel="loss per exam, nats")
     left.set_xlim(0, 1.15 * max([seconds for seconds, _ in ours.values()], default=1.0))
+    left.set_title(title, fontsize=10)
     left.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     for (name, (hours, score)), mark in zip(slide.items(), marks, strict=False):
         right.plot(3600 * hours / studies, score, mark, color=SLIDE, ms=8, label=name)
