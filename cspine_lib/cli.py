@@ -15,6 +15,7 @@ import typer
 from cspine_lib import __version__
 from cspine_lib.config import DEFAULT_SEED, get_profile
 from cspine_lib.errors import CspineError
+from cspine_lib.reach import profile_in_reach
 
 app = typer.Typer(
     help="Find and localise cervical spine fractures in CT. Not for clinical use.",
@@ -110,7 +111,7 @@ def train(
     from cspine_lib.recipes import get_recipe
     from cspine_lib.sources import dataset_for
 
-    chosen, recipe = get_profile(profile), get_recipe(method)
+    chosen, recipe = profile_in_reach(profile), get_recipe(method)
     dataset = dataset_for(chosen, data, quiet=quiet)
     folder = out or runs_home() / f"{recipe.name}-{chosen.name}"
     record = train_method(method, dataset, chosen, folder, seed=seed, progress=not quiet)
@@ -154,7 +155,7 @@ def run(
     from cspine_lib.results import results_home
     from cspine_lib.sources import dataset_for
 
-    chosen = get_profile(profile)
+    chosen = profile_in_reach(profile)
     names = chosen_methods(methods)
     if dry_run:
         from cspine_lib.plan import plan_before_data, refuse_what_cannot_be_held
@@ -195,7 +196,7 @@ def final(
     from cspine_lib.results import results_home
     from cspine_lib.sources import dataset_for
 
-    chosen = get_profile(profile)
+    chosen = profile_in_reach(profile)
     dataset = dataset_for(chosen, data, quiet=quiet)
     folder, place = out or cv_folder(dataset, chosen), results_home() if record else None
     for name in chosen_methods(methods):
@@ -218,7 +219,7 @@ def ablate(
     """Stage 2 with a piece taken away at a time: one fold, two epochs, tune set; resumes."""
     from cspine_lib.ablations import ablate_profile
 
-    ablate_profile(get_profile(profile), data, out, progress=not quiet)
+    ablate_profile(profile_in_reach(profile), data, out, progress=not quiet)
 
 
 @app.command()
@@ -300,7 +301,7 @@ def demo(
     from cspine_lib.config import runs_home
     from cspine_lib.demo import run_demo
 
-    run_demo(get_profile(profile), out or runs_home() / "demo", progress=not quiet)
+    run_demo(profile_in_reach(profile), out or runs_home() / "demo", progress=not quiet)
 
 
 def main() -> None:

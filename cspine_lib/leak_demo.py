@@ -26,7 +26,7 @@ import numpy.typing as npt
 import typer
 
 from cspine_lib.anatomy import TARGETS
-from cspine_lib.config import DEFAULT_SEED, Profile, device_name, get_profile, settings_of
+from cspine_lib.config import DEFAULT_SEED, Profile, device_name, settings_of
 from cspine_lib.errors import CspineError
 from cspine_lib.experiment import cv_folder, run_method
 from cspine_lib.fold_labels import FoldLabels, average_parts, deck_average, labels_of_folds
@@ -34,6 +34,7 @@ from cspine_lib.fold_methods import FoldTask, slices_from
 from cspine_lib.leak_summary import ARMS, write_summary
 from cspine_lib.leakage import Leak, check_leakage
 from cspine_lib.metrics import best_constants, loss_ci, macro_auroc_ci, per_exam_loss
+from cspine_lib.reach import profile_in_reach
 from cspine_lib.recipes import get_recipe, settings_of_recipe
 from cspine_lib.results import read_predictions, write_predictions
 from cspine_lib.rsna import RsnaDataset
@@ -238,7 +239,7 @@ def _main(
     from cspine_lib.sources import dataset_for
 
     try:
-        chosen = get_profile(profile)
+        chosen = profile_in_reach(profile)
         numbers = _fold_numbers(folds)
         names = [name.strip() for name in arms.split(",")]
         summary = run_leak_demo(

@@ -21,7 +21,6 @@ from cspine_lib.config import (
     DEFAULT_SEED,
     Profile,
     device_name,
-    get_profile,
     runs_home,
     settings_of,
 )
@@ -29,6 +28,7 @@ from cspine_lib.errors import CspineError
 from cspine_lib.facts import facts
 from cspine_lib.jobs import usable_cores
 from cspine_lib.plots import set_style
+from cspine_lib.reach import profile_in_reach
 from cspine_lib.recipes import get_recipe, settings_of_recipe
 from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import environment
@@ -95,7 +95,7 @@ def set_up(
     _started = time.perf_counter()
     set_style()
     pd.set_option("display.max_colwidth", 80)
-    chosen = get_profile(profile)
+    chosen = profile_in_reach(profile, quiet=True)
     dataset = dataset_for(chosen, data)
     _clear()  # what a phantom that was just drawn has printed: it names folders of this machine
     kind = "simulated scans, not patients" if dataset.is_phantom else "scans of patients"

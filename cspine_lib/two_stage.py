@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,9 @@ class TwoStageModel:
             )
         record = RunRecord.read(folder / RECORD)
         facts = read_json(folder / MODEL)
-        recipe, profile = get_recipe(record.method), PROFILES[record.profile]
+        recipe = get_recipe(record.method)
+        # Where the hub did not answer, the run has another backbone than its profile.
+        profile = replace(PROFILES[record.profile], backbone=facts["profile"]["backbone"])
         if not _same_nets(facts["profile"], profile):
             raise CspineError(
                 f"{folder} was trained with other sizes than profile {profile.name!r} has now: "

@@ -166,15 +166,30 @@ def _with_imagenet(name: str, options: dict[str, Any]) -> tuple[nn.Module | None
         net = timm.create_model(name, pretrained=False, **options)
         load_lite0(net, state, options["in_chans"])
         return net, f"imagenet ({LITE0_PACKAGE} {lite0_version()})"
-    if name.startswith("test_"):
-        return None, "random"
-    cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    file = hub_file(cfg.hf_hub_id) if cfg is not None and cfg.hf_hub_id else None
+    file = _hub_file_of(name)
     if file is None:
         return None, "random"
     overlay = {"file": file}
     net = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
     return net, "imagenet (hub)"
+
+
+def _hub_file_of(name: str) -> str | None:
+    """The hub's weights of a timm net; its small test nets never ask."""
+    import timm
+
+    if name.startswith("test_"):
+        return None
+    cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return hub_file(cfg.hf_hub_id) if cfg is not None and cfg.hf_hub_id else None
+
+
+def has_imagenet(name: str) -> bool:
+    """Whether ImageNet weights of a timm net can be had; may download them."""
+    ensure_torchvision()
+    if name.split(".")[0] == LITE0 and lite0_state() is not None:
+        return True
+    return _hub_file_of(name) is not None
 
 
 def _how_to_get(name: str) -> str:
