@@ -112,7 +112,8 @@ def attention_strip(frames: npt.NDArray[np.uint8], looked: Looked, side_mm: floa
         top.tick_params(labelsize=7)
         at = (looked.z[t] - looked.box.z0) * dz
         colour = BROKEN if hit else INK
-        top.set_title(f"{at[0]:.0f}–{at[-1]:.0f} mm", fontsize=9, color=colour)
+        ends = f"{at[0]:.0f}" if f"{at[0]:.0f}" == f"{at[-1]:.0f}" else f"{at[0]:.0f}–{at[-1]:.0f}"
+        top.set_title(f"{ends} mm", fontsize=9, color=colour)
         bottom.bar([0], [looked.weights[t]], color=colour)
         bottom.axhline(1 / t_all, color="grey", ls="--", lw=0.8)
         bottom.set(xticks=[], xlim=(-1, 1))
@@ -128,9 +129,12 @@ def attention_figure(items: Sequence[Looked]) -> Figure:
     columns = min(3, len(items))
     rows = -(-len(items) // columns)
     figure, panels = _subplots(rows, columns, figsize=(3.7 * columns, 2.2 * rows), squeeze=False)
+    # The layout does not count the insets: they need room to the right of each image.
+    figure.set_layout_engine("constrained", wspace=0.14)
     for i, axes in enumerate(panels.flat):
         if i < len(items):
             _attention_pair(axes, items[i])
+            axes.set_ylabel("head → feet, mm" if i % columns == 0 else "")
         else:
             axes.set_axis_off()
     handles = [
@@ -149,7 +153,7 @@ def _attention_pair(left: Axes, item: Looked) -> None:
     left.set_xlim(box.y0 * dy - PAD_MM / 2, box.y1 * dy + PAD_MM / 2)
     left.set_title(item.title, fontsize=10, loc="left")
     # As an inset, the bars keep to the image's height whatever its proportions are.
-    right = left.inset_axes((1.07, 0, 0.6, 1))
+    right = left.inset_axes((1.09, 0, 0.55, 1))
     for z in sorted(set(item.boxed)):
         right.axhspan((z - 0.5) * dz, (z + 0.5) * dz, color=BOX, alpha=0.45, lw=0)
     middle = item.z.mean(axis=1) * dz  # of the frame's three slices
