@@ -164,6 +164,14 @@ def decode_floor(folder: Path, files: int = 40) -> tuple[str, float]:
 # --- timing ------------------------------------------------------------------------------------
 
 
+STARTED = time.perf_counter()
+
+
+def say(words: str) -> None:
+    """Where it is, on stderr: the page goes to stdout."""
+    print(f"{time.perf_counter() - STARTED:6.0f} s  {words}", file=sys.stderr, flush=True)
+
+
 def seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
@@ -235,14 +243,17 @@ def measured(folder: Path, rounds: int, sample: int) -> dict[str, Any]:
 
     cost.time_study(kit, folder)  # warms up and does not count
     rates = [cost.matmul_rate()]
-    for _ in range(rounds):
+    for number in range(1, rounds + 1):
+        say(f"round {number} of {rounds}: readers, then this kit's laptop profile")
         for name, read in ways.items():
             note(f"read: {name}", seconds(read))
         note(KIT, cost.time_study(kit, folder).seconds)
         for name, pair in nets.items():
+            say(f"round {number} of {rounds}: {name}")
             note(f"prepare: {name}", seconds(lambda s=pair.setting: prepare(volume, s)))
             note(f"networks: {name}", pair.measure())
         rates.append(cost.matmul_rate())
+    say("floors")
     decoder, floor = decode_floor(folder)
     return {
         "slices": slices,
@@ -322,6 +333,7 @@ def _usual_volume(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def peak_gb(way: str, folder: Path) -> float:
+    say(f"peak memory: {way}")
     command = [sys.executable, __file__, "--child", way, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
@@ -460,6 +472,7 @@ def main() -> None:
     sample = 1 if asked.quick else asked.sample
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "study"
+        say("drawing a study")
         write_study(folder, TINY if asked.quick else FULL)
         result = measured(folder, asked.rounds, sample)
         for row in result["rows"]:
