@@ -480,7 +480,7 @@ def main() -> None:
                 row["peak_gb"] = peak_gb(row["name"], folder)
     for row in result["rows"]:
         row["hours_2019"] = hours_2019(row, result["slices"])
-    command = "make bench" if not asked.quick else "bench_study.py --quick, to try the script"
+    command = "make bench" if sample > 1 else "bench_study.py with tiny networks, to try the script"
     result |= {"command": command, "machine": machine(), "load": load, "threads": THREADS}
     result["environment"] = environment()
     if asked.out:
