@@ -81,7 +81,7 @@ def _shared(test: list[str], known: list[str], record: RunRecord) -> tuple[str, 
 
 def _overlap(part: Part, source: Part, record: RunRecord) -> list[Leak]:
     leaks = []
-    how = "" if source is part else f", which {part.name} uses"
+    how = "" if source is part else f", which {part.name} uses,"
     for code, verb, known in (
         ("trained_on_test", "was trained", source.train),
         ("stopped_on_test", "was stopped or chosen", source.val),
