@@ -21,11 +21,8 @@ from cspine_lib.labels import LevelBox, levels_from_json
 from cspine_lib.models import LevelLocaliser
 from cspine_lib.runs import Part, read_json
 from cspine_lib.stage1 import (
-    load_localisers,
-    locate_training_studies,
+    cross_fitted_levels,
     locate_volume,
-    parts_of,
-    train_localisers,
 )
 from cspine_lib.whole_neck import train_whole_neck, whole_neck_logits
 
@@ -126,24 +123,13 @@ def fold_levels(task: FoldTask) -> tuple[dict[str, dict[str, LevelBox]], list[Pa
         CspineError: too few masked studies outside the fold.
     """
     recipe, folder = task.recipe.localiser, task.shared / "stage1"
-    part_of = parts_of(task.cache, task.train, recipe.parts, task.seed)
-    trained = train_localisers(
+    trained, models, levels = cross_fitted_levels(
         task.cache,
-        part_of,
+        task.train,
         recipe,
         task.profile,
         folder,
         seed=task.seed,
-        progress=task.progress,
-    )
-    models = load_localisers([part.folder for part in trained], task.profile)
-    levels = locate_training_studies(
-        task.cache,
-        part_of,
-        models,
-        recipe,
-        task.profile,
-        folder / "levels",
         progress=task.progress,
     )
     levels |= _locate_held_out(task, models, folder / "held_out")

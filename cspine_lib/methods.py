@@ -28,10 +28,7 @@ from cspine_lib.runs import Part, RunRecord, atomic_write_text
 from cspine_lib.splits import inner_split
 from cspine_lib.stage1 import (
     LocaliserPart,
-    load_localisers,
-    locate_training_studies,
-    parts_of,
-    train_localisers,
+    cross_fitted_levels,
 )
 from cspine_lib.stage2 import calibration, study_logits, train_classifier, training_rates
 from cspine_lib.two_stage import MODEL, RECORD, model_facts, open_cache
@@ -141,25 +138,13 @@ def _finished(
 
 def _stage1(task: _Task) -> tuple[list[LocaliserPart], dict[str, dict[str, LevelBox]]]:
     """Localisers, and the levels of every study from the one that has not seen it."""
-    recipe = task.recipe.localiser
-    part_of = parts_of(task.cache, task.ids, recipe.parts, task.stage1.seed)
-    parts = train_localisers(
+    parts, _, levels = cross_fitted_levels(
         task.cache,
-        part_of,
-        recipe,
+        task.ids,
+        task.recipe.localiser,
         task.profile,
         task.stage1.folder,
         seed=task.stage1.seed,
-        progress=task.progress,
-    )
-    models = load_localisers([part.folder for part in parts], task.profile)
-    levels = locate_training_studies(
-        task.cache,
-        part_of,
-        models,
-        recipe,
-        task.profile,
-        task.stage1.folder / "levels",
         progress=task.progress,
     )
     return parts, levels

@@ -18,7 +18,6 @@ import torch
 from cspine_lib.anatomy import LEVELS, TARGETS, TRAIN_IMAGES
 from cspine_lib.config import DEFAULT_SEED, Profile, device_name
 from cspine_lib.cost import STEPS, Clock, Predictor, split_table, time_studies
-from cspine_lib.cropstore import MARGIN, study_crops
 from cspine_lib.cubes import neck_cube
 from cspine_lib.jobs import usable_cores
 from cspine_lib.labels import LevelBox
@@ -32,8 +31,8 @@ from cspine_lib.slice_method import build_slice_classifier, slice_outputs, study
 from cspine_lib.slice_models import SliceClassifier
 from cspine_lib.slices import low_stack, neighbour_step, stack_25d
 from cspine_lib.stage1 import build_localiser
-from cspine_lib.stage2 import build_classifier, level_logits
-from cspine_lib.two_stage import TwoStageModel, probabilities
+from cspine_lib.stage2 import build_classifier
+from cspine_lib.two_stage import TwoStageModel
 from cspine_lib.volume import Volume
 
 FloatArray = npt.NDArray[np.floating]
@@ -54,27 +53,15 @@ class TwoStagePredictor:
 
     def __call__(self, volume: Volume, clock: Clock) -> FloatArray:
         """(8,) in the order of ``anatomy.TARGETS``."""
-        model, sequence = self.model, self.model.recipe.sequence
+        model = self.model
         with clock.step("localise"):
             levels: LevelBoxes = model.locate(volume)
         if self.stand_in:
             levels = even_levels(volume)
         with clock.step("crop"):
-            crops = study_crops(
-                volume,
-                levels,
-                frames=sequence.frames_of(model.profile),
-                px=model.profile.crop_px,
-                margin=MARGIN,
-                crop=sequence.crop,
-                neighbours=sequence.neighbours,
-            )
+            crops = model.crops(volume, levels)
         with clock.step("classify"):
-            found = np.array([level in levels for level in LEVELS])
-            logits, _ = level_logits(model.classifier, crops, found, model.profile.crop_px)
-            said = probabilities(
-                logits, model.scale, model.bias, model.rates, model.recipe.overall_top_n
-            )
+            said, _ = model.judge(crops, levels)
         return np.array([said[target] for target in TARGETS])
 
 

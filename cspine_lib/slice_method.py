@@ -87,7 +87,6 @@ def train_slice_classifier(
         for ids in (train, val)
     ]
     model.start_at(*starting_rates(sets[0], heads))
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     result = fit(
         model,
         sets[0],

@@ -242,6 +242,30 @@ def locate_training_studies(
     return found
 
 
+def cross_fitted_levels(
+    cache: VolumeCache,
+    ids: Sequence[str],
+    recipe: LocaliserRecipe,
+    profile: Profile,
+    out: Path,
+    *,
+    seed: int,
+    progress: bool = True,
+) -> tuple[list[LocaliserPart], list[LevelLocaliser], dict[str, dict[str, LevelBox]]]:
+    """Localisers, and the levels of every study from the one that has not seen it.
+
+    Raises:
+        CspineError: too few masked studies among ``ids``.
+    """
+    part_of = parts_of(cache, ids, recipe.parts, seed)
+    parts = train_localisers(cache, part_of, recipe, profile, out, seed=seed, progress=progress)
+    models = load_localisers([part.folder for part in parts], profile)
+    levels = locate_training_studies(
+        cache, part_of, models, recipe, profile, out / "levels", progress=progress
+    )
+    return parts, models, levels
+
+
 def _locate_cached(
     cache: VolumeCache,
     uid: str,

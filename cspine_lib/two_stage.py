@@ -110,8 +110,12 @@ class TwoStageModel:
         self, volume: Volume, levels: Mapping[str, LevelBox]
     ) -> tuple[dict[str, float], npt.NDArray[np.float64]]:
         """As ``classify``; also the weight of each frame (7, T), NaN for levels not found."""
+        return self.judge(self.crops(volume, levels), levels)
+
+    def crops(self, volume: Volume, levels: Mapping[str, LevelBox]) -> npt.NDArray[np.uint8]:
+        """What stage 2 looks at, (7, T, 3, S, S)."""
         sequence = self.recipe.sequence
-        crops = study_crops(
+        return study_crops(
             volume,
             levels,
             frames=sequence.frames_of(self.profile),
@@ -120,6 +124,11 @@ class TwoStageModel:
             crop=sequence.crop,
             neighbours=sequence.neighbours,
         )
+
+    def judge(
+        self, crops: npt.NDArray[np.uint8], levels: Mapping[str, LevelBox]
+    ) -> tuple[dict[str, float], npt.NDArray[np.float64]]:
+        """As ``classify_with_attention``, from crops that are cut already."""
         found = np.array([level in levels for level in LEVELS])
         logits, attention = level_logits(self.classifier, crops, found, self.profile.crop_px)
         return self._with_overall(logits), attention

@@ -132,3 +132,14 @@ def agrees(got: Array, want: Array, atol: float = 1e-9) -> bool:
 def number(value: Any) -> str:
     """A number in a message."""
     return f"{float(value):.{SHOWN}g}"
+
+
+def interval_ends(got: npt.NDArray[Any]) -> Verdict | None:
+    """What is wrong with an answer that should be the two ends of an interval, if anything."""
+    if got.shape != (2,):
+        return wrong(f"return two numbers, low and high; yours have the shape {got.shape}.")
+    if not np.isfinite(got.astype(np.float64)).all():
+        return wrong("an end of your interval is NaN or infinite.")
+    if got[0] > got[1]:
+        return wrong("the ends are swapped: return the lower one first.")
+    return None

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cspine_lib.checks.base import Verdict, answer, number, wrong
+from cspine_lib.checks.base import Verdict, answer, interval_ends, number, wrong
 
 Array = npt.NDArray[np.float64]
 Z = 1.959964
@@ -35,7 +35,7 @@ def study_interval(fn: Callable[..., Any]) -> Verdict:
         got, failure = answer(fn, a, b)
         if failure is not None:
             return failure
-        problem = _shape(got)
+        problem = interval_ends(got)
         if problem is None:
             problem = _place(got.astype(np.float64), a, b)
         if problem is not None:
@@ -44,16 +44,6 @@ def study_interval(fn: Callable[..., Any]) -> Verdict:
     if abs(np.mean(widths) - 1) > WIDTH:
         return wrong(_width_words(float(np.mean(widths))))
     return _identical(fn)
-
-
-def _shape(got: npt.NDArray[Any]) -> Verdict | None:
-    if got.shape != (2,):
-        return wrong(f"return two numbers, low and high; yours have the shape {got.shape}.")
-    if not np.isfinite(got.astype(np.float64)).all():
-        return wrong("an end of your interval is NaN or infinite.")
-    if got[0] > got[1]:
-        return wrong("the ends are swapped: return the lower one first.")
-    return None
 
 
 def _place(got: Array, a: Array, b: Array) -> Verdict | None:

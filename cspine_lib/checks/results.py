@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cspine_lib.checks.base import Verdict, answer, number, wrong
+from cspine_lib.checks.base import Verdict, answer, interval_ends, number, wrong
 
 Array = npt.NDArray[np.float64]
 Ids = npt.NDArray[Any]
@@ -34,7 +34,7 @@ def by_study_interval(fn: Callable[..., Any]) -> Verdict:
         got, failure = answer(fn, study, difference)
         if failure is not None:
             return failure
-        problem = _ends(got)
+        problem = interval_ends(got)
         if problem is None:  # a verdict that says "wrong" is false, so no "or" here
             problem = _place(got.astype(np.float64), study, difference)
         if problem is not None:
@@ -76,16 +76,6 @@ def _by_study(study: Ids, difference: Array) -> float:
 
 def _by_row(difference: Array) -> float:
     return float(difference.std(ddof=1) / np.sqrt(len(difference)))
-
-
-def _ends(got: npt.NDArray[Any]) -> Verdict | None:
-    if got.shape != (2,):
-        return wrong(f"return two numbers, low and high; yours have the shape {got.shape}.")
-    if not np.isfinite(got.astype(np.float64)).all():
-        return wrong("an end of your interval is NaN or infinite.")
-    if got[0] > got[1]:
-        return wrong("the ends are swapped: return the lower one first.")
-    return None
 
 
 def _place(got: Array, study: Ids, difference: Array) -> Verdict | None:
