@@ -140,7 +140,7 @@ PROFILES: dict[str, Profile] = {
         classifier_whole_share=0.25,
         slice_px=160,  # 0.84 mm a pixel, as 224 of 512 pixels are on RSNA's scans
         slice_per_level=3,
-        slice_epochs=3,
+        slice_epochs=4,
         slice_lr=7e-4,
         slice_ema=0.97,
     ),

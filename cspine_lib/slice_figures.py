@@ -144,16 +144,30 @@ def _draw_known(axes: Axes, broken: Mapping[str, FloatArray]) -> None:
 
 
 def history_figure(histories: Mapping[str, pd.DataFrame], ylabel: str) -> Figure:
-    """Training and early-stopping loss over the epochs, a panel for each training."""
-    n = len(histories)
-    figure, panels = plt.subplots(1, n, figsize=(4.6 * n, 2.7), squeeze=False, layout="constrained")
-    for axes, (name, history) in zip(panels[0], histories.items(), strict=True):
-        axes.plot(history["epoch"], history["train_loss"], "o-", color=INK, label="training")
-        axes.plot(
-            history["epoch"], history["val_loss"], "s-", color=MARK, label="early-stopping studies"
-        )
-        axes.set(xlabel="epoch", ylabel=ylabel, xticks=history["epoch"], title=name)
+    """Training and early-stopping loss over the epochs, a panel for each training.
+
+    One that was judged by the AUROC of fractures has a second panel for that, the epoch that
+    is kept ringed.
+    """
+    ranked = [name for name, history in histories.items() if "val_auroc" in history]
+    n = len(histories) + len(ranked)
+    figure, row = plt.subplots(1, n, figsize=(3.9 * n, 2.7), squeeze=False, layout="constrained")
+    panels = iter(row[0])
+    for name, history in histories.items():
+        axes, epoch = next(panels), history["epoch"]
+        axes.plot(epoch, history["train_loss"], "o-", color=INK, label="training")
+        axes.plot(epoch, history["val_loss"], "s-", color=MARK, label="early-stopping studies")
+        axes.set(xlabel="epoch", ylabel=ylabel, xticks=epoch, title=name)
         axes.legend(fontsize=8)
+        if name in ranked:
+            axes, value = next(panels), history["val_auroc"]
+            axes.plot(epoch, value, "s-", color=MARK)
+            if value.notna().any():
+                best = value.idxmax()
+                axes.plot(epoch[best], value[best], "o", ms=14, mfc="none", mec=INK, label="kept")
+                axes.legend(fontsize=8)
+            axes.set(xlabel="epoch", ylabel="AUROC of fractures", xticks=epoch)
+            axes.set_title("early-stopping slices")
     return figure
 
 

@@ -16,10 +16,10 @@ from cspine_lib.augment import Ranges, SliceTransform, to_float
 from cspine_lib.batches import set_seed
 from cspine_lib.config import Profile, Weights, device_name
 from cspine_lib.engine import FitResult, FitSettings, fit, load_weights
-from cspine_lib.metrics import logit
+from cspine_lib.metrics import auroc, logit
 from cspine_lib.models import bce
 from cspine_lib.slice_models import SliceClassifier
-from cspine_lib.slice_stacks import FractureSlices, SliceStacks
+from cspine_lib.slice_stacks import SHOWS, FractureSlices, SliceStacks
 from cspine_lib.stage2 import Labels
 from cspine_lib.weights import create_encoder
 
@@ -79,7 +79,10 @@ def train_slice_classifier(
     progress: bool = True,
     label: str = "slices",
 ) -> tuple[SliceClassifier, FitResult]:
-    """Train a slice classifier; the epoch with the lowest validation loss is kept."""
+    """Train a slice classifier; the epoch that ranks validation slices best is kept.
+
+    Not the loss: half of it is visibility, and an overconfident network is calibrated later.
+    """
     set_seed(seed, 4000 + heads)
     model = build_slice_classifier(profile, heads)
     sets = [
@@ -97,15 +100,28 @@ def train_slice_classifier(
             batch_size=profile.slice_batch,
             lr=profile.slice_lr,
             ema_decay=profile.slice_ema,
+            metric="val_rank_loss",
             seed=seed,
         ),
         out_dir=folder,
         batch_transform=_Transform(),
+        evaluate=_val_scores,
         fingerprint={"train": list(train), "val": list(val), "slices": stacks.folder.name},
         progress=progress,
         label=label,
     )
     return model, result
+
+
+def _val_scores(
+    out: Mapping[str, npt.NDArray[Any]], target: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, float]:
+    """How well fractures are told apart, over the levels that slices show."""
+    shown = target["visible"] >= SHOWS
+    y, z = target["fracture"][shown], out["fracture"][shown]
+    ranked = auroc(y, z) if len(y) else np.nan
+    # Without both kinds in the validation slices nothing can be ranked: all epochs are alike.
+    return {"val_auroc": ranked, "val_rank_loss": 1.0 if np.isnan(ranked) else 1.0 - ranked}
 
 
 def starting_rates(items: FractureSlices, heads: int) -> tuple[float, float]:
