@@ -31,6 +31,7 @@ DataOption = Annotated[
     str | None, typer.Option("--data", help="Data folder [default: the profile's phantom].")
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything that is drawn.")]
+RecordOption = Annotated[bool, typer.Option("--record", help="Put records into results/.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 
@@ -136,22 +137,22 @@ def run(
     folds: Annotated[
         str | None, typer.Option("--folds", help="Which, e.g. 0 or 0,1 [default: all].")
     ] = None,
-    record: Annotated[
-        bool, typer.Option("--record", help="Put finished methods into results/.")
-    ] = False,
+    record: RecordOption = False,
     tag: Annotated[
         str,
         typer.Option("--tag", help="Name of the records; another than cv may be of some folds."),
     ] = "cv",
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Print the plan (steps, hours, memory, disk) and stop."),
-    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", help="Folds trained at once [default: 1 on a GPU, else the cores]."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     seed: SeedOption = DEFAULT_SEED,
     quiet: QuietOption = False,
 ) -> None:
     """Train methods on the same outer folds and predict what was held out; resumes."""
-    from cspine_lib.experiment import chosen_methods, cv_folder, fold_numbers, run_methods
+    from cspine_lib.experiment import chosen_methods, cv_folder
+    from cspine_lib.fold_jobs import fold_numbers, run_methods
     from cspine_lib.results import results_home
     from cspine_lib.sources import dataset_for
 
@@ -173,6 +174,7 @@ def run(
         folds=folds,
         record_in=results_home() if record else None,
         tag=tag,
+        jobs=jobs,
         seed=seed,
         progress=not quiet,
     )
@@ -184,9 +186,7 @@ def final(
     data: DataOption = None,
     profile: ProfileOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the experiment.")] = None,
-    record: Annotated[
-        bool, typer.Option("--record", help="Put the records into results/.")
-    ] = False,
+    record: RecordOption = False,
     seed: SeedOption = DEFAULT_SEED,
     quiet: QuietOption = False,
 ) -> None:

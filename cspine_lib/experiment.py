@@ -21,8 +21,6 @@ from cspine_lib.config import DEFAULT_SEED, Profile, device_name, experiment_fol
 from cspine_lib.errors import CspineError
 from cspine_lib.fold_methods import KINDS, FoldTask
 from cspine_lib.leakage import check_leakage
-from cspine_lib.plan import make_plan, refuse_what_cannot_be_held
-from cspine_lib.plan_counts import census_of
 from cspine_lib.recipes import Recipe, get_recipe, settings_of_recipe
 from cspine_lib.results import read_predictions, write_predictions
 from cspine_lib.rsna import RsnaDataset
@@ -118,11 +116,11 @@ def run_method(
     """
     meant = list(range(profile.folds) if folds is None else folds)
     for k in meant:
-        _run_fold(fold_task(name, dataset, profile, k, out, seed=seed, progress=progress), out)
-    return _record_if_whole(name, dataset, profile, out, meant, tag, seed)
+        run_fold(fold_task(name, dataset, profile, k, out, seed=seed, progress=progress), out)
+    return record_if_whole(name, dataset, profile, out, meant, tag, seed)
 
 
-def _record_if_whole(
+def record_if_whole(
     name: str,
     dataset: RsnaDataset,
     profile: Profile,
@@ -131,13 +129,14 @@ def _record_if_whole(
     tag: str,
     seed: int,
 ) -> RunRecord | None:
+    """The record of a method, or None while a fold that it needs is missing."""
     wanted = range(profile.folds) if tag == TAG else meant
     if not all((out / name / f"fold{k}.json").exists() for k in wanted):
         return None
     return _record(get_recipe(name), dataset, profile, out, wanted, tag, seed)
 
 
-def _run_fold(task: FoldTask, out: Path) -> None:
+def run_fold(task: FoldTask, out: Path) -> None:
     """Nothing if the very same is there already; an error if something else is."""
     request = _request(task.recipe, task.profile, task.dataset, task.seed)
     note = out / task.recipe.name / f"fold{task.fold}.json"
@@ -217,91 +216,3 @@ def out_of_fold(
     table = pd.concat([read_predictions(out / name / f"fold{k}.csv") for k in which])
     table = table.sort_index()
     return table.index.tolist(), table[list(TARGETS)].to_numpy()
-
-
-def run_methods(
-    names: Sequence[str],
-    dataset: RsnaDataset,
-    profile: Profile,
-    out: Path,
-    *,
-    folds: str | None = None,
-    record_in: Path | None = None,
-    tag: str = TAG,
-    seed: int = DEFAULT_SEED,
-    progress: bool = True,
-) -> list[RunRecord]:
-    """All methods on all folds, fold by fold, so that a stop leaves whole columns of the table.
-
-    Args:
-        folds: numbers with commas between; None: all.
-        record_in: also put records and predictions of finished methods here.
-        tag: see :func:`run_method`.
-
-    Raises:
-        CspineError: a fold that does not exist, a set without enough masks, a run that disk
-            or memory cannot hold, or a record of other data in its place.
-    """
-    import typer
-
-    _check_places(names, dataset, profile, tag, record_in)
-    chosen = fold_numbers(folds, profile.folds)
-    recipes = [get_recipe(name) for name in names]
-    plan = make_plan(recipes, profile, census_of(dataset), out, folds=chosen, timed=False)
-    refuse_what_cannot_be_held(plan)
-    cache = open_cache(dataset, profile, progress=progress)
-    fold_of = outer_folds(dataset, cache.ids, profile.folds, seed)
-    counts = np.bincount(fold_of, minlength=profile.folds)
-    typer.echo(
-        f"{dataset.name}, profile {profile.name}: {len(cache.ids)} studies in {profile.folds} "
-        f"folds of {counts.min()} to {counts.max()}; results in {out}"
-    )
-    finished: dict[str, RunRecord] = {}
-    for k in chosen:
-        for name in names:
-            _run_fold(fold_task(name, dataset, profile, k, out, seed=seed, progress=progress), out)
-            record = _record_if_whole(name, dataset, profile, out, chosen, tag, seed)
-            if record is not None:
-                finished[name] = record
-                for place in (out, *([] if record_in is None else [record_in])):
-                    write_record(record, dataset, out, place)
-    for record in finished.values():
-        low, high = record.scores["ci95"]
-        typer.echo(f"  {record.method:14s} {record.scores['loss']:.4f} [{low:.4f}, {high:.4f}]")
-    return list(finished.values())
-
-
-def _check_places(
-    names: Sequence[str], dataset: RsnaDataset, profile: Profile, tag: str, place: Path | None
-) -> None:
-    """A record of other data is not written over."""
-    for name in names:
-        path = place and place / f"{name}-{profile.name}-{tag}.json"
-        if path and path.exists() and RunRecord.read(path).fingerprint != dataset.fingerprint():
-            raise CspineError(f"{path} is a record of other data: give this one a name with --tag")
-
-
-def write_record(record: RunRecord, dataset: RsnaDataset, out: Path, place: Path) -> None:
-    """Record and out-of-fold predictions of a finished method, side by side.
-
-    Labels go along for a phantom only: RSNA's rows may not be passed on.
-    """
-    ids, p = out_of_fold(out, record.method, record.config["folds"])
-    fold = {uid: part.fold or 0 for part in record.parts for uid in part.test}
-    rows = [dataset.labels(uid) for uid in ids]
-    y = [[int(row.any()), *row] for row in rows] if dataset.is_phantom else None
-    write_predictions(place / record.predictions, ids, p, y, [fold[uid] for uid in ids])
-    record.write((place / record.predictions).with_suffix(".json"))
-
-
-def fold_numbers(text: str | None, n: int) -> list[int]:
-    """``0,2`` → [0, 2]; None: all.  CspineError: no such fold."""
-    if text is None:
-        return list(range(n))
-    try:
-        chosen = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        raise CspineError(f"folds are numbers with commas between, got {text!r}") from None
-    if not chosen or chosen[0] < 0 or chosen[-1] >= n:
-        raise CspineError(f"there are folds 0 to {n - 1}, asked for {text}")
-    return chosen

@@ -52,20 +52,21 @@ def for_each(
     workers: int = 1,
     progress: bool = False,
     what: str = "",
+    unit: str = "study",
 ) -> list[Result]:
     """``[function(item) for item in items]`` in processes of one thread each, in order.
 
     Args:
         function: picklable (a function of a module, or a ``functools.partial`` of one).
         workers: 1 runs in this process.
-        progress: show a bar named ``what``.
+        progress: show a bar named ``what`` that counts in ``unit``.
 
     Raises:
         CspineError: a process was killed; and whatever ``function`` raises.
     """
     from tqdm import tqdm
 
-    bar = tqdm(total=len(items), desc=what, unit="study", disable=not progress)
+    bar = tqdm(total=len(items), desc=what, unit=unit, disable=not progress)
     out: list[Result] = []
     with bar:
         for result in _results(function, items, min(workers, len(items))):

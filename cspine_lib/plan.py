@@ -114,8 +114,8 @@ class Plan:
             f"{c.name}: {c.studies} studies, {c.masked} with masks, about {c.slices:.0f} slices "
             f"of {c.side_px:.0f} px; profile {p.name}, {p.folds} folds, on {self.device}",
             self.table().to_string(index=False),
-            f"hours      {_hours(self.hours * 3600)} in all, from steps measured here just now; "
-            "reading the DICOM files comes on top",
+            f"hours      {_hours(self.hours * 3600)} in all, one training after another, from "
+            "steps measured here just now; reading the DICOM files comes on top",
             f"memory     {gb(self.memory_bytes)} of {gb(self.free_memory)} free",
             f"disk       {gb(self.disk_bytes)} of {gb(self.free_disk)} free: "
             + ", ".join(f"{name} {gb(size)}" for name, size in self.disk.items()),

@@ -163,8 +163,16 @@ def history_figure(histories: Mapping[str, pd.DataFrame], ylabel: str) -> Figure
             axes, value = next(panels), history["val_auroc"]
             axes.plot(epoch, value, "s-", color=MARK)
             if value.notna().any():
-                best = value.idxmax()
-                axes.plot(epoch[best], value[best], "o", ms=14, mfc="none", mec=INK, label="kept")
+                best = int(np.nanargmax(value))
+                axes.plot(
+                    epoch.iloc[best],
+                    value.iloc[best],
+                    "o",
+                    ms=14,
+                    mfc="none",
+                    mec=INK,
+                    label="kept",
+                )
                 axes.legend(fontsize=8)
             axes.set(xlabel="epoch", ylabel="AUROC of fractures", xticks=epoch)
             axes.set_title("early-stopping slices")

@@ -27,6 +27,7 @@ HEAVY = {
     "datasets",
     "engine",
     "experiment",
+    "fold_jobs",
     "fold_labels",
     "level_lab",
     "live",

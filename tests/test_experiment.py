@@ -1,13 +1,16 @@
 """Methods on the same folds, end to end under ci: no leak, nothing twice, nothing lost."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from cspine_lib import fold_methods
+from cspine_lib import fold_jobs, fold_methods
 from cspine_lib.anatomy import TARGETS
 from cspine_lib.config import get_profile, settings_of
 from cspine_lib.errors import CspineError
-from cspine_lib.experiment import chosen_methods, out_of_fold, outer_folds, run_method, run_methods
+from cspine_lib.experiment import chosen_methods, out_of_fold, outer_folds, run_method
+from cspine_lib.fold_jobs import _shares, jobs_of, run_methods
 from cspine_lib.leakage import check_leakage
 from cspine_lib.methods import train_method
 from cspine_lib.results import load_records, read_predictions
@@ -135,6 +138,44 @@ def test_another_tag_may_be_of_one_fold_and_says_so(dataset, out, tmp_path):
     table = read_predictions(tmp_path / "cnn3d-ci-one.csv")
     assert sorted(record.scored) == table.index.tolist() and set(table["fold"]) == {1}
     assert record.config["folds"] == [1] and len(record.scored) < len(dataset.train_ids)
+
+
+def test_two_folds_at_once_say_what_they_say_one_by_one(dataset, out, tmp_path):
+    [one] = run_methods(["cnn3d"], dataset, PROFILE, out, jobs=1, progress=False)
+    [two] = run_methods(["cnn3d"], dataset, PROFILE, tmp_path, jobs=2, progress=False)
+    assert two.scored == one.scored and two.parts != []
+    assert two.scores["loss"] == pytest.approx(one.scores["loss"], abs=0.02)
+    assert (tmp_path / "cnn3d-ci-cv.json").exists() and check_leakage(two) == []
+
+
+def test_methods_that_share_a_part_of_a_fold_stay_together():
+    names = ["cnn3d", "single_head", "multi_head", "crop_bilstm"]
+    assert _shares(names, [0, 1])[:3] == [
+        (0, ("single_head", "multi_head")),
+        (0, ("cnn3d",)),
+        (0, ("crop_bilstm",)),
+    ]
+    assert _shares(["cnn3d"], [1]) == [(1, ("cnn3d",))]
+
+
+def _plan(name, free, device="cpu", needs=(1,)):
+    profile = SimpleNamespace(name=name)
+    return SimpleNamespace(
+        needs=needs, free_memory=free, memory_bytes=2e9, device=device, profile=profile
+    )
+
+
+def test_as_many_at_once_as_cores_and_memory_allow(monkeypatch):
+    monkeypatch.setattr(fold_jobs, "usable_cores", lambda: 8)
+    assert jobs_of(_plan("laptop", 100e9), None) == 8
+    assert jobs_of(_plan("laptop", 7e9), None) == 3
+    assert jobs_of(_plan("laptop", 7e9), 2) == 2
+    assert jobs_of(_plan("laptop", 100e9, device="cuda"), None) == 1
+    assert jobs_of(_plan("ci", 100e9), None) == 1
+    assert jobs_of(_plan("laptop", 100e9, needs=()), 4) == 1
+    for wrong in (0, 4):
+        with pytest.raises(CspineError, match="memory holds 3"):
+            jobs_of(_plan("laptop", 7e9), wrong)
 
 
 def test_a_record_of_other_data_is_not_written_over(dataset, out, tmp_path):

@@ -9,8 +9,9 @@ import pytest
 from cspine_lib import plan as planning
 from cspine_lib.config import get_profile
 from cspine_lib.errors import CspineError
-from cspine_lib.experiment import DECK_B, fold_task, run_methods
+from cspine_lib.experiment import DECK_B, fold_task
 from cspine_lib.facts import facts
+from cspine_lib.fold_jobs import run_methods
 from cspine_lib.plan import make_plan, plan_before_data, refuse_what_cannot_be_held
 from cspine_lib.plan_counts import census_of, census_of_profile, stages_of
 from cspine_lib.recipes import RECIPES, get_recipe
