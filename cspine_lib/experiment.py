@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from cspine_lib.anatomy import TARGETS
 from cspine_lib.config import DEFAULT_SEED, Profile, device_name, experiment_folder, settings_of
 from cspine_lib.errors import CspineError
 from cspine_lib.fold_methods import KINDS, FoldTask
@@ -153,9 +154,18 @@ def run_fold(task: FoldTask, out: Path) -> None:
         "request": request,
         "weights": result.weights,
         "seconds": result.seconds,
+        "data": task.dataset.name,
+        "profile": {"name": task.profile.name, "backbone": task.profile.backbone},
+        "rates": _rates(task),
         "parts": [asdict(part) for part in result.parts],
     }
     atomic_write_text(note, json.dumps(content, indent=1) + "\n")
+
+
+def _rates(task: FoldTask) -> dict[str, float]:
+    """Share of each target among the training studies: what an unreadable study is given."""
+    rates = np.clip(np.mean(list(task.labels8.values()), axis=0), 0.01, 0.99).round(6)
+    return dict(zip(TARGETS, rates.tolist(), strict=True))
 
 
 def _request(recipe: Recipe, profile: Profile, dataset: RsnaDataset, seed: int) -> str:
@@ -209,8 +219,6 @@ def out_of_fold(
 ) -> tuple[list[str], npt.NDArray[np.float64]]:
     """Studies, sorted, and what was said of each (N, 8) by the model that had not seen it."""
     import pandas as pd
-
-    from cspine_lib.anatomy import TARGETS
 
     which = range(folds) if isinstance(folds, int) else folds
     table = pd.concat([read_predictions(out / name / f"fold{k}.csv") for k in which])

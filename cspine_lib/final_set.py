@@ -12,10 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,31 +22,25 @@ import numpy.typing as npt
 
 from cspine_lib.anatomy import TARGETS
 from cspine_lib.cache import VolumeCache
-from cspine_lib.checkpoint import load_weights
 from cspine_lib.config import DEFAULT_SEED, Profile, data_home, device_name
-from cspine_lib.cubes import CubeSpec, build_cubes
+from cspine_lib.cost import Clock
 from cspine_lib.errors import CspineError
 from cspine_lib.experiment import fold_task, run_method
-from cspine_lib.fold_methods import FoldTask, cube_probabilities, slice_probabilities
+from cspine_lib.fold_predictors import fold_predictor
+from cspine_lib.fold_task import FoldTask
 from cspine_lib.leakage import check_leakage
 from cspine_lib.metrics import weighted_log_loss
-from cspine_lib.models3d import NeckCNN3D
 from cspine_lib.recipes import get_recipe
 from cspine_lib.results import read_predictions, write_predictions
 from cspine_lib.rsna import RsnaDataset, open_dataset
 from cspine_lib.runs import Part, RunRecord, atomic_write_text, read_json
 from cspine_lib.scoring import score_arrays
-from cspine_lib.slice_method import load_slice_classifier, slice_outputs, study_levels
-from cspine_lib.slice_stacks import SliceStacks
 from cspine_lib.sources import make_profile_phantom
-from cspine_lib.two_stage import TwoStageModel, open_cache
-from cspine_lib.whole_neck import whole_neck_logits
+from cspine_lib.two_stage import open_cache
 
 FloatArray = npt.NDArray[np.floating]
 Note = dict[str, Any]
 """What a finished fold has written down: settings, parts, seconds."""
-Judge = tuple[Callable[[VolumeCache, str], FloatArray], Callable[[FloatArray], FloatArray]]
-"""What a fold's model says of one study of a cache, and all rows of that → (N, 8)."""
 
 FINAL_SEED = 31
 """Of the phantom ``final``; the folds' is ``DEFAULT_SEED``, that of the searches 1."""
@@ -169,77 +162,16 @@ def judge_studies(
     """
     from tqdm import tqdm
 
-    with TemporaryDirectory() as scratch:
-        look, finish = _JUDGES[task.recipe.kind](task, Path(scratch))
-        bar = tqdm(
-            ids,
-            desc=f"{task.recipe.name}, model of fold {task.fold}",
-            unit="study",
-            disable=not task.progress,
-        )
-        start = time.perf_counter()
-        said = np.stack([look(cache, uid) for uid in bar])
-        return finish(said), (time.perf_counter() - start) / len(ids)
-
-
-def _cube_judge(task: FoldTask, scratch: Path) -> Judge:
-    if task.recipe.cube != "neck":
-        raise CspineError(f"{task.recipe.name} is an ablation: the final set is not for those")
-    side = task.profile.cube_px
-    spec = CubeSpec((side, side, side))
-    model = NeckCNN3D()
-    load_weights(model, task.folder / "cnn3d")
-
-    def logits(cache: VolumeCache, ids: Sequence[str], folder: Path) -> FloatArray:
-        store = build_cubes(cache, ids, folder, spec, dataset=task.dataset)
-        return whole_neck_logits(model, store, ids)
-
-    _, val = task.inner()
-    z_val = logits(task.cache, val, task.shared.parent / f"cubes-{side}")
-    y_val = np.stack([task.labels8[uid] for uid in val])
-    return (
-        lambda cache, uid: logits(cache, [uid], scratch)[0],
-        lambda z: cube_probabilities(z, z_val, y_val),
+    predict = fold_predictor(task.recipe, task.profile, task.folder.parent.parent, task.fold)
+    bar = tqdm(
+        ids,
+        desc=f"{task.recipe.name}, model of fold {task.fold}",
+        unit="study",
+        disable=not task.progress,
     )
-
-
-def _slice_judge(task: FoldTask, scratch: Path) -> Judge:
-    assert task.recipe.slices is not None
-    model = load_slice_classifier(
-        task.folder / "classifier", task.profile, task.recipe.slices.heads
-    )
-
-    def logits(cache: VolumeCache, uid: str, folder: Path) -> FloatArray:
-        stacks = SliceStacks(cache, folder, task.profile.slice_px)
-        stacks.build([uid])
-        return study_levels(*slice_outputs(model, stacks, uid))
-
-    _, val = task.inner()
-    kept = task.shared.parent / "slices"
-    z_val = np.stack([logits(task.cache, uid, kept) for uid in val])
-    y_val = np.stack([task.labels[uid] for uid in val])
-    return (
-        lambda cache, uid: logits(cache, uid, scratch),
-        lambda z: slice_probabilities(task.recipe, z, z_val, y_val),
-    )
-
-
-def _two_stage_judge(task: FoldTask, scratch: Path) -> Judge:
-    model = TwoStageModel.load(task.folder / "two_stage")
-
-    def say(cache: VolumeCache, uid: str) -> FloatArray:
-        volume = cache.volume(uid)
-        said = model.classify(volume, model.locate(volume))
-        return np.array([said[target] for target in TARGETS])
-
-    return say, lambda p: p
-
-
-_JUDGES: dict[str, Callable[[FoldTask, Path], Judge]] = {
-    "cnn3d": _cube_judge,
-    "slices": _slice_judge,
-    "two_stage": _two_stage_judge,
-}
+    start = time.perf_counter()
+    said = np.stack([predict(cache.volume(uid), Clock()) for uid in bar])
+    return said, (time.perf_counter() - start) / len(ids)
 
 
 # --- the record --------------------------------------------------------------------------------

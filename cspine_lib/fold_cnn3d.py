@@ -12,10 +12,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from cspine_lib.cubes import CubeSpec, CubeStore, build_cubes, spine_spec
-from cspine_lib.fold_task import FloatArray, FoldResult, FoldTask, calibrated, calibration_part
+from cspine_lib.fold_task import (
+    FloatArray,
+    FoldResult,
+    FoldTask,
+    Validation,
+    calibrated,
+    calibration_part,
+)
 from cspine_lib.jobs import save_json
 from cspine_lib.labels import LevelBox, levels_from_json
 from cspine_lib.models import LevelLocaliser
@@ -50,7 +56,9 @@ def cnn3d(task: FoldTask) -> FoldResult:
         label=f"3D CNN, fold {task.fold}",
     )
     z, z_val = (whole_neck_logits(model, store, ids) for ids in (task.test, val))
-    p = cube_probabilities(z, z_val, np.stack([labels[uid] for uid in val]))
+    judged = Validation(z_val, np.stack([labels[uid] for uid in val]))
+    judged.write(task.folder)
+    p = cube_probabilities(z, judged)
     name = f"{task.recipe.name}/fold{task.fold}"
     net = Part(
         name,
@@ -69,13 +77,12 @@ def cnn3d(task: FoldTask) -> FoldResult:
     )
 
 
-def cube_probabilities(
-    z: FloatArray, z_val: FloatArray, y_val: npt.NDArray[np.int64]
-) -> FloatArray:
-    """Logits (N, 8) of a 3D net → probabilities, calibrated on validation studies."""
+def cube_probabilities(z: FloatArray, judged: Validation) -> FloatArray:
+    """Logits (N, 8) of a 3D net → probabilities, calibrated on validation studies (M, 8)."""
     # The neck's own row breaks at another rate than the levels, and is calibrated by itself.
     parts = [slice(0, 1), slice(1, None)]
-    return np.concatenate([calibrated(z[:, s], z_val[:, s], y_val[:, s]) for s in parts], axis=1)
+    rows = [calibrated(z[:, s], judged.z[:, s], judged.y[:, s]) for s in parts]
+    return np.concatenate(rows, axis=1)
 
 
 def neck_cubes(task: FoldTask) -> CubeStore:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from cspine_lib.anatomy import TARGETS
 from cspine_lib.errors import CspineError
@@ -21,16 +20,15 @@ from cspine_lib.fold_task import (
     FloatArray,
     FoldResult,
     FoldTask,
-    calibrated,
+    Validation,
     calibration_part,
 )
 from cspine_lib.methods import train_method
-from cspine_lib.metrics import logit, overall_max, overall_noisy_or
-from cspine_lib.recipes import Recipe
 from cspine_lib.runs import Part
 from cspine_lib.slice_method import (
     load_slice_classifier,
     slice_outputs,
+    slice_probabilities,
     study_levels,
     train_slice_classifier,
 )
@@ -134,7 +132,9 @@ def slices_from(task: FoldTask, visible: dict[str, FloatArray], labelled: Part) 
         np.stack([study_levels(*slice_outputs(model, stacks, uid)) for uid in ids])
         for ids in (task.test, val)
     )
-    p = slice_probabilities(task.recipe, z, z_val, np.stack([task.labels[uid] for uid in val]))
+    judged = Validation(z_val, np.stack([task.labels[uid] for uid in val]))
+    judged.write(task.folder)
+    p = slice_probabilities(task.recipe, z, judged)
     name = f"{task.recipe.name}/fold{task.fold}"
     # Of the network that was trained: the one that was loaded has started from nothing.
     weights = trained.encoder.weights_used
@@ -147,24 +147,6 @@ def slices_from(task: FoldTask, visible: dict[str, FloatArray], labelled: Part) 
         weights,
         labelled.seconds + fit.seconds,
     )
-
-
-def slice_probabilities(
-    recipe: Recipe, z: FloatArray, z_val: FloatArray, y_val: npt.NDArray[np.int64]
-) -> FloatArray:
-    """Levels' logits (N, 7) of a slice classifier → probabilities (N, 8).
-
-    Args:
-        z_val, y_val: logits and labels (M, 7) of the validation studies, for calibration.
-    """
-    levels, levels_val = (calibrated(part, z_val, y_val) for part in (z, z_val))
-    if recipe.overall_top_n == 1:
-        # The largest of seven probabilities is not that of any: it is calibrated by itself.
-        neck, neck_val = (logit(overall_max(part)) for part in (levels, levels_val))
-        overall = calibrated(neck, neck_val, y_val.max(axis=1))
-    else:
-        overall = overall_noisy_or(levels)
-    return np.column_stack([overall, levels])
 
 
 # --- two stages --------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from cspine_lib.cache import VolumeCache
 from cspine_lib.config import Profile
+from cspine_lib.errors import CspineError
+from cspine_lib.jobs import save_array
 from cspine_lib.metrics import fit_platt
 from cspine_lib.recipes import Recipe
 from cspine_lib.rsna import RsnaDataset
@@ -18,6 +20,7 @@ from cspine_lib.runs import Part
 from cspine_lib.splits import inner_split
 
 FloatArray = npt.NDArray[np.floating]
+VALIDATION = "validation.npy"
 VALIDATION_SHARE = 0.15
 """Of a fold's training studies, for early stopping and calibration."""
 
@@ -71,6 +74,37 @@ class FoldResult:
     weights: str
     seconds: float
     notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Logits and labels of a fold's validation studies: what its probabilities are calibrated on.
+
+    Args:
+        z, y: (M, 7) or (M, 8), rows in the order of ``FoldTask.inner``.
+    """
+
+    z: FloatArray
+    y: npt.NDArray[np.int64]
+
+    def write(self, folder: Path) -> None:
+        """Keep it beside a fold's weights."""
+        save_array(folder / VALIDATION, np.stack([self.z, self.y.astype(np.float64)]))
+
+    @classmethod
+    def read(cls, folder: Path) -> Validation:
+        """What :meth:`write` has kept.
+
+        Raises:
+            CspineError: there is none.
+        """
+        if not (folder / VALIDATION).exists():
+            raise CspineError(
+                f"{folder} keeps no validation logits to calibrate with: "
+                "delete it and run 'cspine run' again"
+            )
+        z, y = np.load(folder / VALIDATION)
+        return cls(z, y.astype(np.int64))
 
 
 def calibrated(z: FloatArray, z_val: FloatArray, y_val: npt.NDArray[Any]) -> FloatArray:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 from tqdm.auto import tqdm
@@ -45,6 +45,29 @@ PHANTOM_ONLY = (
 )
 
 
+class StudyModel(Protocol):
+    """A trained method as prediction needs it."""
+
+    @property
+    def prior(self) -> Mapping[str, float]:
+        """What a study gets of which nothing can be seen."""
+        ...
+
+    @property
+    def trained_on(self) -> str:
+        """Name of the data; a phantom's begins with that word."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Changes with the weights."""
+        ...
+
+    def judge_volume(self, volume: Volume) -> tuple[Mapping[str, float], Mapping[str, LevelBox]]:
+        """Calibrated probabilities of the eight targets, and the levels that were found."""
+        ...
+
+
 @dataclass(frozen=True)
 class StudyResult:
     """What is known of one study after prediction."""
@@ -59,7 +82,7 @@ class StudyResult:
 
 
 def predict_folder(
-    run: str | Path,
+    run: str | Path | StudyModel,
     source: str | Path,
     out: str | Path,
     *,
@@ -70,7 +93,7 @@ def predict_folder(
     """Predict one study folder, or the test studies of a data folder.
 
     Args:
-        run: folder of a trained run.
+        run: folder of a run of ``cspine train``, or a loaded model.
         source: a folder of DICOM files from anywhere, or a data folder in RSNA's layout.
         out: gets ``predictions.csv``, ``<study>.json`` and ``<study>.png``; for a data
             folder also ``submission.csv`` with the rows of ``test.csv`` in its order.
@@ -80,7 +103,7 @@ def predict_folder(
         CspineError: no run, no such source, or a single study that cannot be read.
     """
     source, out = Path(source), Path(out)
-    model = TwoStageModel.load(run)
+    model = TwoStageModel.load(run) if isinstance(run, str | Path) else run
     dataset = open_dataset(source) if _is_dataset(source) else None
     studies = list(_studies(source, dataset))
     out.mkdir(parents=True, exist_ok=True)
@@ -96,10 +119,10 @@ def predict_folder(
     return results
 
 
-def predict_volume(model: TwoStageModel, study: str, volume: Volume) -> StudyResult:
+def predict_volume(model: StudyModel, study: str, volume: Volume) -> StudyResult:
     """Levels and probabilities of one volume."""
-    levels = model.locate(volume)
-    return StudyResult(study, model.classify(volume, levels), levels)
+    probability, levels = model.judge_volume(volume)
+    return StudyResult(study, probability, levels)
 
 
 def _is_dataset(source: Path) -> bool:
@@ -125,7 +148,7 @@ def safe_name(study: str) -> str:
 
 
 def _predict_one(
-    model: TwoStageModel,
+    model: StudyModel,
     name: str,
     folder: Path,
     out: Path,
@@ -151,12 +174,13 @@ def _predict_one(
     return result
 
 
-def _caution(model: TwoStageModel) -> str:
+def _caution(model: StudyModel) -> str:
     """What every page and file of results says."""
-    return f"{NOT_FOR_CLINIC} {PHANTOM_ONLY}" if model.phantom_only else NOT_FOR_CLINIC
+    simulated = model.trained_on.startswith("phantom")
+    return f"{NOT_FOR_CLINIC} {PHANTOM_ONLY}" if simulated else NOT_FOR_CLINIC
 
 
-def _draw(out: Path, result: StudyResult, volume: Volume, model: TwoStageModel) -> None:
+def _draw(out: Path, result: StudyResult, volume: Volume, model: StudyModel) -> None:
     notes = [issue.message for issue in result.issues if issue.severity == "warning"][:2]
     notes = [note if len(note) < 160 else note[:157] + "…" for note in notes]
     notes.append(_caution(model))
@@ -166,14 +190,12 @@ def _draw(out: Path, result: StudyResult, volume: Volume, model: TwoStageModel) 
     save_png(figure, out / f"{safe_name(result.study)}.png")
 
 
-def _write_json(
-    out: Path, result: StudyResult, model: TwoStageModel, volume: Volume | None
-) -> None:
+def _write_json(out: Path, result: StudyResult, model: StudyModel, volume: Volume | None) -> None:
     content: dict[str, Any] = {
         "study": result.study,
         "run": model.identity,
         "version": __version__,
-        "trained_on": model.record.data,
+        "trained_on": model.trained_on,
         "note": _caution(model),
         "error": result.error,
         "probability": {t: round(result.probability[t], 6) for t in TARGETS},
@@ -203,7 +225,7 @@ def _level_entry(box: LevelBox, volume: Volume) -> dict[str, Any]:
     }
 
 
-def _finished(out: Path, name: str, model: TwoStageModel, drawn: bool) -> StudyResult | None:
+def _finished(out: Path, name: str, model: StudyModel, drawn: bool) -> StudyResult | None:
     """The stored result of the same run, if the study is done."""
     path = out / f"{safe_name(name)}.json"
     if not path.exists():

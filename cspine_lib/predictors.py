@@ -6,7 +6,7 @@ timed as well as trained ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,32 @@ import torch
 from cspine_lib.anatomy import LEVELS, TARGETS, TRAIN_IMAGES
 from cspine_lib.config import DEFAULT_SEED, Profile, device_name
 from cspine_lib.cost import STEPS, Clock, Predictor, split_table, time_studies
-from cspine_lib.cubes import neck_cube
+from cspine_lib.cubes import neck_cube, spine_cube, spine_spec
+from cspine_lib.fold_cnn3d import cube_probabilities
+from cspine_lib.fold_task import Validation
 from cspine_lib.jobs import usable_cores
 from cspine_lib.labels import LevelBox
 from cspine_lib.metrics import overall_max, overall_noisy_or
+from cspine_lib.models import LevelLocaliser
 from cspine_lib.models3d import NeckCNN3D
 from cspine_lib.recipes import Recipe, get_recipe
 from cspine_lib.results import results_home
 from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import RunRecord
-from cspine_lib.slice_method import build_slice_classifier, slice_outputs, study_levels
+from cspine_lib.slice_method import (
+    build_slice_classifier,
+    slice_outputs,
+    slice_probabilities,
+    study_levels,
+)
 from cspine_lib.slice_models import SliceClassifier
+from cspine_lib.slice_stacks import stack_px
 from cspine_lib.slices import low_stack, neighbour_step, stack_25d
-from cspine_lib.stage1 import build_localiser
+from cspine_lib.stage1 import build_localiser, locate_volume
 from cspine_lib.stage2 import build_classifier
 from cspine_lib.two_stage import TwoStageModel
 from cspine_lib.volume import Volume
+from cspine_lib.whole_neck import cube_logits
 
 FloatArray = npt.NDArray[np.floating]
 LevelBoxes = Mapping[str, LevelBox]
@@ -63,6 +73,10 @@ class TwoStagePredictor:
         with clock.step("classify"):
             said, _ = model.judge(crops, levels)
         return np.array([said[target] for target in TARGETS])
+
+    def locate(self, volume: Volume) -> LevelBoxes:
+        """Stage 1's levels."""
+        return self.model.locate(volume)
 
 
 def even_levels(volume: Volume) -> dict[str, LevelBox]:
@@ -104,43 +118,77 @@ class _OneStack:
 
 @dataclass(frozen=True, eq=False)
 class SlicePredictor:
-    """Single-head or multi-head model on all slices of a study."""
+    """Single-head or multi-head model on all slices of a study.
+
+    Args:
+        judged: what the probabilities are calibrated on; None: they are the network's own.
+    """
 
     net: SliceClassifier
     recipe: Recipe
     profile: Profile
+    judged: Validation | None = None
 
     def __call__(self, volume: Volume, clock: Clock) -> FloatArray:
-        """(8,), not calibrated."""
+        """(8,) in the order of ``anatomy.TARGETS``."""
         pitch = None if self.profile.cache == "volume" else self.profile.localiser_pitch_mm
         with clock.step("crop"):
-            stack, z = low_stack(volume, self.profile.slice_px, pitch)
+            stack, z = low_stack(volume, stack_px(self.profile), pitch)
         with clock.step("classify"):
             one: Any = _OneStack(stack, z, volume.spacing_zyx_mm[0])
             logits = study_levels(*slice_outputs(self.net, one, ""))
+        if self.judged is not None:
+            return slice_probabilities(self.recipe, logits[None], self.judged)[0]
         levels = 1 / (1 + np.exp(-logits))
         overall = (
             overall_max(levels) if self.recipe.overall_top_n == 1 else overall_noisy_or(levels)
         )
         return np.concatenate([[overall], levels])
 
+    def locate(self, volume: Volume) -> LevelBoxes:
+        """None: it knows levels by slice, without a box."""
+        return {}
+
 
 @dataclass(frozen=True, eq=False)
 class CubePredictor:
-    """The 3D CNN on the whole neck."""
+    """The 3D CNN on the whole neck, or on the spine where localisers tell where that is.
+
+    Args:
+        judged: what the probabilities are calibrated on; None: they are the network's own.
+        localisers: of the recipe's stage 1, for spine cubes.
+    """
 
     net: NeckCNN3D
-    side_px: int
+    recipe: Recipe
+    profile: Profile
+    judged: Validation | None = None
+    localisers: Sequence[LevelLocaliser] = ()
 
     @torch.inference_mode()
     def __call__(self, volume: Volume, clock: Clock) -> FloatArray:
-        """(8,), not calibrated."""
-        with clock.step("crop"):
-            cube, _ = neck_cube(volume, (self.side_px,) * 3)
+        """(8,) in the order of ``anatomy.TARGETS``."""
+        cube = self._cube(volume, clock)
         with clock.step("classify"):
-            image = torch.from_numpy(cube)[None, None].to(device_name()).float() / 255
-            logits = torch.stack([self.net(image), self.net(image.flip(-1))]).mean((0, 1))
-            return logits.sigmoid().double().cpu().numpy()
+            logits = cube_logits(self.net, cube[None])
+        if self.judged is not None:
+            return cube_probabilities(logits, self.judged)[0]
+        return 1 / (1 + np.exp(-logits[0]))
+
+    def _cube(self, volume: Volume, clock: Clock) -> npt.NDArray[np.uint8]:
+        if self.recipe.cube == "neck":
+            with clock.step("crop"):
+                return neck_cube(volume, (self.profile.cube_px,) * 3)[0]
+        with clock.step("localise"):
+            levels = self.locate(volume)
+        with clock.step("crop"):
+            return spine_cube(volume, levels, spine_spec(self.profile))[0]
+
+    def locate(self, volume: Volume) -> LevelBoxes:
+        """Stage 1's levels; none on whole necks."""
+        if not self.localisers:
+            return {}
+        return locate_volume(self.localisers, volume, self.recipe.localiser, self.profile)
 
 
 def untrained(method: str, profile: Profile) -> Predictor:
@@ -151,7 +199,8 @@ def untrained(method: str, profile: Profile) -> Predictor:
     """
     recipe, device = get_recipe(method), device_name()
     if recipe.kind == "cnn3d":
-        return CubePredictor(NeckCNN3D().to(device).eval(), profile.cube_px)
+        nets = untrained_localisers(recipe, profile) if recipe.cube == "spine" else []
+        return CubePredictor(NeckCNN3D().to(device).eval(), recipe, profile, None, nets)
     if recipe.slices is not None:
         net = build_slice_classifier(profile, recipe.slices.heads, "random")
         return SlicePredictor(net.to(device).eval(), recipe, profile)
@@ -160,10 +209,7 @@ def untrained(method: str, profile: Profile) -> Predictor:
         RunRecord(method, profile.name, DEFAULT_SEED, "none", "", "random", device),
         recipe,
         profile,
-        [
-            build_localiser(profile, "random").to(device).eval()
-            for _ in range(recipe.localiser.parts)
-        ],
+        untrained_localisers(recipe, profile),
         build_classifier(profile, recipe.sequence, "random").to(device).eval(),
         1.0,
         0.0,
@@ -171,6 +217,12 @@ def untrained(method: str, profile: Profile) -> Predictor:
         "untrained",
     )
     return TwoStagePredictor(model, stand_in=True)
+
+
+def untrained_localisers(recipe: Recipe, profile: Profile) -> list[LevelLocaliser]:
+    """Stage 1 with random weights."""
+    parts = range(recipe.localiser.parts)
+    return [build_localiser(profile, "random").to(device_name()).eval() for _ in parts]
 
 
 def time_records(

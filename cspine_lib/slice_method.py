@@ -16,8 +16,10 @@ from cspine_lib.augment import Ranges, SliceTransform, to_float
 from cspine_lib.batches import set_seed
 from cspine_lib.config import Profile, Weights, device_name
 from cspine_lib.engine import FitResult, FitSettings, fit, load_weights
-from cspine_lib.metrics import auroc, logit
+from cspine_lib.fold_task import Validation, calibrated
+from cspine_lib.metrics import auroc, logit, overall_max, overall_noisy_or
 from cspine_lib.models import bce
+from cspine_lib.recipes import Recipe
 from cspine_lib.slice_models import SliceClassifier
 from cspine_lib.slice_stacks import SHOWS, FractureSlices, SliceStacks
 from cspine_lib.stage2 import Labels
@@ -180,3 +182,20 @@ def study_levels(visible: FloatArray, fracture: FloatArray) -> FloatArray:
     """
     weight = visible / np.maximum(visible.sum(axis=0), 1e-9)
     return logit((weight * fracture).sum(axis=0))
+
+
+def slice_probabilities(recipe: Recipe, z: FloatArray, judged: Validation) -> FloatArray:
+    """Levels' logits (N, 7) of a slice classifier → probabilities (N, 8).
+
+    Args:
+        judged: logits and labels (M, 7) of the validation studies, for calibration.
+    """
+    z_val, y_val = judged.z, judged.y
+    levels, levels_val = (calibrated(part, z_val, y_val) for part in (z, z_val))
+    if recipe.overall_top_n == 1:
+        # The largest of seven probabilities is not that of any: it is calibrated by itself.
+        neck, neck_val = (logit(overall_max(part)) for part in (levels, levels_val))
+        overall = calibrated(neck, neck_val, y_val.max(axis=1))
+    else:
+        overall = overall_noisy_or(levels)
+    return np.column_stack([overall, levels])

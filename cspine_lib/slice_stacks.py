@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from cspine_lib.anatomy import N_LEVELS
 from cspine_lib.cache import VolumeCache
+from cspine_lib.config import Profile
 from cspine_lib.errors import CspineError
 from cspine_lib.jobs import for_each, only_builder, save_array
 from cspine_lib.labels import evenly_spaced
@@ -25,6 +26,11 @@ from cspine_lib.slices import low_stack, neighbour_step, stack_25d
 
 SHOWS = 0.5
 """A slice shows a level from this probability on."""
+
+
+def stack_px(profile: Profile) -> int:
+    """Side of a slice in a profile's stacks: the cache's own where that keeps no volumes."""
+    return profile.slice_px if profile.cache == "volume" else profile.localiser_px
 
 
 class SliceStacks:

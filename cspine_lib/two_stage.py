@@ -89,9 +89,9 @@ class TwoStageModel:
         )
 
     @property
-    def phantom_only(self) -> bool:
-        """Whether no patient's scan taught this model."""
-        return self.record.data.startswith("phantom")
+    def trained_on(self) -> str:
+        """Name of the data; a phantom's begins with that word."""
+        return self.record.data
 
     @property
     def prior(self) -> dict[str, float]:
@@ -101,6 +101,11 @@ class TwoStageModel:
     def locate(self, volume: Volume) -> dict[str, LevelBox]:
         """Slice range and box of each level that the localisers find."""
         return locate_volume(self.localisers, volume, self.recipe.localiser, self.profile)
+
+    def judge_volume(self, volume: Volume) -> tuple[dict[str, float], dict[str, LevelBox]]:
+        """Calibrated probabilities of the eight targets, and the levels that were found."""
+        levels = self.locate(volume)
+        return self.classify(volume, levels), levels
 
     def classify(self, volume: Volume, levels: Mapping[str, LevelBox]) -> dict[str, float]:
         """Calibrated probabilities of C1–C7 and ``patient_overall``."""

@@ -71,12 +71,16 @@ def whole_neck_logits(
     model: NeckCNN3D, store: CubeStore, ids: Sequence[str], batch: int = 4
 ) -> npt.NDArray[np.float64]:
     """Logits (studies, 8), the mean over a cube and its mirror image."""
-    device = device_name()
-    model = model.to(device).eval()
-    out = []
-    for start in range(0, len(ids), batch):
-        cubes = np.stack([store.cube(uid) for uid in ids[start : start + batch]])
-        volumes = torch.from_numpy(cubes)[:, None].to(device).float() / 255.0
-        both = torch.stack([model(volumes), model(volumes.flip(-1))]).mean(0)
-        out.append(both.double().cpu().numpy())
-    return np.concatenate(out)
+    model = model.to(device_name()).eval()
+    starts = range(0, len(ids), batch)
+    cubes = (np.stack([store.cube(uid) for uid in ids[i : i + batch]]) for i in starts)
+    return np.concatenate([cube_logits(model, some) for some in cubes])
+
+
+@torch.inference_mode()
+def cube_logits(model: NeckCNN3D, cubes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Cubes (B, D, H, W) → logits (B, 8), the mean over a cube and its mirror image."""
+    device = next(model.parameters()).device
+    volumes = torch.from_numpy(cubes)[:, None].to(device).float() / 255.0
+    both = torch.stack([model(volumes), model(volumes.flip(-1))]).mean(0)
+    return both.double().cpu().numpy()

@@ -41,6 +41,14 @@ def ci_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def ci_folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of ``run_method`` on the shared phantom: a fold that one worker has trained is there
+    for all of them."""
+    base = tmp_path_factory.getbasetemp()
+    return (base if "PYTEST_XDIST_WORKER" not in os.environ else base.parent) / "ci-folds"
+
+
+@pytest.fixture(scope="session")
 def ci_run(ci_phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained ``crop_bilstm`` on the shared phantom; made by whichever worker comes first."""
     from filelock import FileLock

@@ -35,6 +35,7 @@ HEAVY = {
     "final_set",
     "fold_cnn3d",
     "fold_methods",
+    "fold_predictors",
     "loops",
     "resident",
     "plan_probe",

@@ -38,8 +38,8 @@ def dataset(ci_phantom):
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory):
-    return tmp_path_factory.mktemp("cv")
+def out(ci_folds):
+    return ci_folds
 
 
 def test_the_set_is_another_phantom_with_labels_and_without_masks(dataset):

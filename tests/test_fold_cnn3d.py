@@ -10,6 +10,7 @@ from cspine_lib.cubes import CubeSpec, build_cubes, spine_spec
 from cspine_lib.experiment import _request, fold_task, run_method
 from cspine_lib.fold_cnn3d import cnn3d, cube_probabilities, fold_levels
 from cspine_lib.fold_methods import KINDS
+from cspine_lib.fold_task import Validation
 from cspine_lib.leakage import check_leakage
 from cspine_lib.live import train_fold
 from cspine_lib.recipes import get_recipe
@@ -104,7 +105,9 @@ def test_plain_cubes_are_what_they_were(dataset, out):
     z, z_val = (whole_neck_logits(model, store, ids) for ids in (task.test, val))
     p = dict(
         zip(
-            task.test, cube_probabilities(z, z_val, np.stack([labels[u] for u in val])), strict=True
+            task.test,
+            cube_probabilities(z, Validation(z_val, np.stack([labels[u] for u in val]))),
+            strict=True,
         )
     )
     assert np.allclose(fold.p, [p[uid] for uid in fold.ids], atol=2e-6)

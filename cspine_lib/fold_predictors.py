@@ -1,0 +1,133 @@
+"""A fold that ``cspine run`` has trained, as one call: volume → calibrated probabilities.
+
+Every method is applied to a new study in this one way: on the final set, by
+``cspine predict`` and on the clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from cspine_lib.anatomy import TARGETS
+from cspine_lib.checkpoint import load_weights
+from cspine_lib.config import Profile, device_name, get_profile
+from cspine_lib.cost import Clock, Predictor
+from cspine_lib.errors import CspineError
+from cspine_lib.fold_task import FloatArray, Validation
+from cspine_lib.labels import LevelBox
+from cspine_lib.models3d import NeckCNN3D
+from cspine_lib.predictors import CubePredictor, SlicePredictor, TwoStagePredictor
+from cspine_lib.recipes import Recipe, get_recipe
+from cspine_lib.runs import read_json
+from cspine_lib.slice_method import load_slice_classifier
+from cspine_lib.stage1 import load_localisers
+from cspine_lib.two_stage import TwoStageModel
+from cspine_lib.volume import Volume
+
+
+def fold_predictor(recipe: Recipe, profile: Profile, out: Path, fold: int) -> Predictor:
+    """A finished fold's model.
+
+    Args:
+        out: folder of the experiment, as ``cspine run --out`` has it.
+
+    Raises:
+        CspineError: the fold lacks a part.
+    """
+    return _LOADERS[recipe.kind](recipe, profile, out, fold)
+
+
+@dataclass(frozen=True, eq=False)
+class MeanPredictor:
+    """Several models' probabilities, averaged; their times add up."""
+
+    members: Sequence[Predictor]
+
+    def __call__(self, volume: Volume, clock: Clock) -> FloatArray:
+        """(8,) in the order of ``anatomy.TARGETS``."""
+        return np.mean([member(volume, clock) for member in self.members], axis=0)
+
+    def locate(self, volume: Volume) -> Mapping[str, LevelBox]:
+        """The first model's levels."""
+        return self.members[0].locate(volume)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldEnsemble:
+    """The models of all finished folds of a method, as ``predict.predict_folder`` needs them."""
+
+    predict: MeanPredictor
+    prior: dict[str, float]
+    """What a study gets of which nothing can be seen."""
+    trained_on: str
+    identity: str
+
+    @classmethod
+    def load(cls, out: str | Path, method: str) -> FoldEnsemble:
+        """The folds that lie in the folder of an experiment.
+
+        Raises:
+            CspineError: no such method, no finished fold of it, or folds of other settings than
+                the profile has now.
+        """
+        recipe, out = get_recipe(method), Path(out)
+        paths = sorted((out / method).glob("fold*.json"))
+        notes = {int(path.stem[4:]): read_json(path) for path in paths}
+        if not notes:
+            raise CspineError(
+                f"no finished fold of {method} in {out}: train with 'cspine run --methods {method}'"
+            )
+        first = next(iter(notes.values()))
+        about = first["profile"]
+        profile = replace(get_profile(about["name"]), backbone=about["backbone"])
+        members = [fold_predictor(recipe, profile, out, k) for k in notes]
+        rates = {t: float(np.mean([n["rates"][t] for n in notes.values()])) for t in TARGETS}
+        content = json.dumps([method, notes], sort_keys=True).encode()
+        return cls(
+            MeanPredictor(members),
+            rates,
+            first["data"],
+            hashlib.sha256(content).hexdigest()[:16],
+        )
+
+    def judge_volume(self, volume: Volume) -> tuple[dict[str, float], Mapping[str, LevelBox]]:
+        """Calibrated probabilities of the eight targets, and the levels that were found."""
+        p = self.predict(volume, Clock())
+        return dict(zip(TARGETS, p.tolist(), strict=True)), self.predict.locate(volume)
+
+
+def _cube(recipe: Recipe, profile: Profile, out: Path, fold: int) -> Predictor:
+    folder = out / recipe.name / f"fold{fold}"
+    judged, net = Validation.read(folder), NeckCNN3D()
+    load_weights(net, folder / "cnn3d")
+    localisers = []
+    if recipe.cube == "spine":
+        stage1 = out / "shared" / f"fold{fold}" / "stage1"
+        parts = range(recipe.localiser.parts)
+        localisers = load_localisers([stage1 / f"localiser-{i}" for i in parts], profile)
+    return CubePredictor(net.to(device_name()).eval(), recipe, profile, judged, localisers)
+
+
+def _slices(recipe: Recipe, profile: Profile, out: Path, fold: int) -> Predictor:
+    assert recipe.slices is not None
+    folder = out / recipe.name / f"fold{fold}"
+    net = load_slice_classifier(folder / "classifier", profile, recipe.slices.heads)
+    return SlicePredictor(net, recipe, profile, Validation.read(folder))
+
+
+def _two_stage(recipe: Recipe, profile: Profile, out: Path, fold: int) -> Predictor:
+    return TwoStagePredictor(TwoStageModel.load(out / recipe.name / f"fold{fold}" / "two_stage"))
+
+
+_LOADERS: dict[str, Callable[[Recipe, Profile, Path, int], Predictor]] = {
+    "cnn3d": _cube,
+    "slices": _slices,
+    "two_stage": _two_stage,
+}
+"""Kind of a recipe → how its folds are loaded."""
