@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,8 @@ def _results(
 
     from joblib import Parallel, delayed, parallel_config
 
+    # A process whose memory has grown is replaced by a new one: nothing is lost, nothing to report.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     # Processes do the parallel work; a second layer of threads would only fight them.
     with parallel_config(backend="loky", inner_max_num_threads=1):
         parallel = Parallel(n_jobs=workers, return_as="generator")
