@@ -86,7 +86,8 @@ def run_methods(
     recipes = [get_recipe(name) for name in names]
     plan = make_plan(recipes, profile, census_of(dataset), out, folds=chosen, timed=False)
     refuse_what_cannot_be_held(plan)
-    at_once = jobs_of(plan, jobs)
+    shares = _shares(names, chosen)
+    at_once = min(jobs_of(plan, jobs), len(shares))
     cache = open_cache(dataset, profile, progress=progress)
     fold_of = outer_folds(dataset, cache.ids, profile.folds, seed)
     counts = np.bincount(fold_of, minlength=profile.folds)
@@ -101,7 +102,7 @@ def run_methods(
     )
     for_each(
         partial(_train_share, column),
-        _shares(names, chosen),
+        shares,
         workers=at_once,
         progress=progress and at_once > 1,
         what="training",
