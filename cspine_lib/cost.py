@@ -25,7 +25,6 @@ from cspine_lib.config import device_name
 from cspine_lib.dicom import decode_stack, scan_headers
 from cspine_lib.errors import CspineError
 from cspine_lib.grid import regular_grid, stack_affine
-from cspine_lib.labels import LevelBox
 from cspine_lib.metrics import Interval, bootstrap_ci
 from cspine_lib.runs import read_json
 from cspine_lib.stack import find_stack, in_plane_turn, usable_slices
@@ -57,10 +56,6 @@ class Predictor(Protocol):
     """A method that can be timed: volume → probabilities (8,), its steps on the clock."""
 
     def __call__(self, volume: Volume, clock: Clock) -> FloatArray: ...
-
-    def locate(self, volume: Volume) -> Mapping[str, LevelBox]:
-        """The levels that it finds on its way, for a picture; none if it looks for none."""
-        ...
 
 
 # --- a study, from its files --------------------------------------------------------------------

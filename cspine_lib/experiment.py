@@ -137,8 +137,8 @@ def record_if_whole(
     return _record(get_recipe(name), dataset, profile, out, wanted, tag, seed)
 
 
-def run_fold(task: FoldTask, out: Path) -> None:
-    """Nothing if the very same is there already; an error if something else is."""
+def run_fold(task: FoldTask, out: Path) -> bool:
+    """Train and predict: False if the very same is there already, an error if something else is."""
     request = _request(task.recipe, task.profile, task.dataset, task.seed)
     note = out / task.recipe.name / f"fold{task.fold}.json"
     if note.exists():
@@ -147,7 +147,7 @@ def run_fold(task: FoldTask, out: Path) -> None:
                 f"{out / task.recipe.name} holds a run with other settings or data: "
                 "choose another folder with --out, or delete it"
             )
-        return
+        return False
     result = KINDS[task.recipe.kind](task)
     write_predictions(note.with_suffix(".csv"), task.test, result.p)
     content = {
@@ -160,6 +160,7 @@ def run_fold(task: FoldTask, out: Path) -> None:
         "parts": [asdict(part) for part in result.parts],
     }
     atomic_write_text(note, json.dumps(content, indent=1) + "\n")
+    return True
 
 
 def _rates(task: FoldTask) -> dict[str, float]:

@@ -47,11 +47,15 @@ class Column:
     seed: int
     progress: bool
 
-    def record(self, name: str) -> RunRecord | None:
-        """The record of a method, None while folds are missing."""
-        return record_if_whole(
+    def write_if_whole(self, name: str) -> RunRecord | None:
+        """The record of a method, put in its places; None while folds are missing."""
+        record = record_if_whole(
             name, self.dataset, self.profile, self.out, self.meant, self.tag, self.seed
         )
+        if record is not None:
+            for place in self.places:
+                write_record(record, self.dataset, self.out, place)
+        return record
 
 
 def run_methods(
@@ -108,7 +112,7 @@ def run_methods(
         what="training",
         unit="part",
     )
-    finished = [record for record in map(column.record, names) if record is not None]
+    finished = [record for record in map(column.write_if_whole, names) if record is not None]
     for record in finished:
         low, high = record.scores["ci95"]
         typer.echo(f"  {record.method:14s} {record.scores['loss']:.4f} [{low:.4f}, {high:.4f}]")
@@ -161,11 +165,8 @@ def _train_share(column: Column, share: tuple[int, tuple[str, ...]]) -> None:
             seed=column.seed,
             progress=column.progress,
         )
-        run_fold(task, column.out)
-        record = column.record(name)
-        if record is not None:
-            for place in column.places:
-                write_record(record, column.dataset, column.out, place)
+        if run_fold(task, column.out):
+            column.write_if_whole(name)  # at once: the rest of the run may be stopped
 
 
 def _check_places(

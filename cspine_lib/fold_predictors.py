@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -31,7 +32,15 @@ from cspine_lib.two_stage import TwoStageModel
 from cspine_lib.volume import Volume
 
 
-def fold_predictor(recipe: Recipe, profile: Profile, out: Path, fold: int) -> Predictor:
+class FoldModel(Predictor, Protocol):
+    """A fold's model: a method that can be timed, and tells the levels that it has found."""
+
+    def judge(self, volume: Volume, clock: Clock) -> tuple[FloatArray, Mapping[str, LevelBox]]:
+        """Probabilities (8,), and the levels found on the way to them, which may be none."""
+        ...
+
+
+def fold_predictor(recipe: Recipe, profile: Profile, out: Path, fold: int) -> FoldModel:
     """A finished fold's model.
 
     Args:
@@ -44,25 +53,10 @@ def fold_predictor(recipe: Recipe, profile: Profile, out: Path, fold: int) -> Pr
 
 
 @dataclass(frozen=True, eq=False)
-class MeanPredictor:
-    """Several models' probabilities, averaged; their times add up."""
-
-    members: Sequence[Predictor]
-
-    def __call__(self, volume: Volume, clock: Clock) -> FloatArray:
-        """(8,) in the order of ``anatomy.TARGETS``."""
-        return np.mean([member(volume, clock) for member in self.members], axis=0)
-
-    def locate(self, volume: Volume) -> Mapping[str, LevelBox]:
-        """The first model's levels."""
-        return self.members[0].locate(volume)
-
-
-@dataclass(frozen=True, eq=False)
 class FoldEnsemble:
     """The models of all finished folds of a method, as ``predict.predict_folder`` needs them."""
 
-    predict: MeanPredictor
+    members: Sequence[FoldModel]
     prior: dict[str, float]
     """What a study gets of which nothing can be seen."""
     trained_on: str
@@ -73,8 +67,7 @@ class FoldEnsemble:
         """The folds that lie in the folder of an experiment.
 
         Raises:
-            CspineError: no such method, no finished fold of it, or folds of other settings than
-                the profile has now.
+            CspineError: no such method, no finished fold of it, or a fold that lacks a part.
         """
         recipe, out = get_recipe(method), Path(out)
         paths = sorted((out / method).glob("fold*.json"))
@@ -90,19 +83,20 @@ class FoldEnsemble:
         rates = {t: float(np.mean([n["rates"][t] for n in notes.values()])) for t in TARGETS}
         content = json.dumps([method, notes], sort_keys=True).encode()
         return cls(
-            MeanPredictor(members),
+            members,
             rates,
             first["data"],
             hashlib.sha256(content).hexdigest()[:16],
         )
 
     def judge_volume(self, volume: Volume) -> tuple[dict[str, float], Mapping[str, LevelBox]]:
-        """Calibrated probabilities of the eight targets, and the levels that were found."""
-        p = self.predict(volume, Clock())
-        return dict(zip(TARGETS, p.tolist(), strict=True)), self.predict.locate(volume)
+        """Probabilities of the eight targets, averaged, and the levels of the first model."""
+        said = [member.judge(volume, Clock()) for member in self.members]
+        p = np.mean([rows for rows, _ in said], axis=0)
+        return dict(zip(TARGETS, p.tolist(), strict=True)), said[0][1]
 
 
-def _cube(recipe: Recipe, profile: Profile, out: Path, fold: int) -> Predictor:
+def _cube(recipe: Recipe, profile: Profile, out: Path, fold: int) -> FoldModel:
     folder = out / recipe.name / f"fold{fold}"
     judged, net = Validation.read(folder), NeckCNN3D()
     load_weights(net, folder / "cnn3d")
@@ -114,18 +108,18 @@ def _cube(recipe: Recipe, profile: Profile, out: Path, fold: int) -> Predictor:
     return CubePredictor(net.to(device_name()).eval(), recipe, profile, judged, localisers)
 
 
-def _slices(recipe: Recipe, profile: Profile, out: Path, fold: int) -> Predictor:
+def _slices(recipe: Recipe, profile: Profile, out: Path, fold: int) -> FoldModel:
     assert recipe.slices is not None
     folder = out / recipe.name / f"fold{fold}"
     net = load_slice_classifier(folder / "classifier", profile, recipe.slices.heads)
     return SlicePredictor(net, recipe, profile, Validation.read(folder))
 
 
-def _two_stage(recipe: Recipe, profile: Profile, out: Path, fold: int) -> Predictor:
+def _two_stage(recipe: Recipe, profile: Profile, out: Path, fold: int) -> FoldModel:
     return TwoStagePredictor(TwoStageModel.load(out / recipe.name / f"fold{fold}" / "two_stage"))
 
 
-_LOADERS: dict[str, Callable[[Recipe, Profile, Path, int], Predictor]] = {
+_LOADERS: dict[str, Callable[[Recipe, Profile, Path, int], FoldModel]] = {
     "cnn3d": _cube,
     "slices": _slices,
     "two_stage": _two_stage,

@@ -29,6 +29,7 @@ from cspine_lib.anatomy import TARGETS
 from cspine_lib.config import DEFAULT_SEED, Profile, device_name, settings_of
 from cspine_lib.errors import CspineError
 from cspine_lib.experiment import cv_folder, run_method
+from cspine_lib.fold_jobs import fold_numbers
 from cspine_lib.fold_labels import FoldLabels, average_parts, deck_average, labels_of_folds
 from cspine_lib.fold_methods import FoldTask, slices_from
 from cspine_lib.leak_summary import ARMS, write_summary
@@ -220,13 +221,6 @@ def _leak_notes(runs: Sequence[Arm]) -> list[dict[str, Any]]:
     ]
 
 
-def _fold_numbers(text: str) -> list[int]:
-    try:
-        return sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        raise CspineError(f"folds are numbers with commas between, got {text!r}") from None
-
-
 def _main(
     profile: Annotated[str | None, typer.Option(help="ci, laptop, gpu or rsna.")] = None,
     data: Annotated[str | None, typer.Option(help="Data folder.")] = None,
@@ -240,7 +234,7 @@ def _main(
 
     try:
         chosen = profile_in_reach(profile)
-        numbers = _fold_numbers(folds)
+        numbers = fold_numbers(folds, chosen.folds)
         names = [name.strip() for name in arms.split(",")]
         summary = run_leak_demo(
             dataset_for(chosen, data, quiet=quiet),

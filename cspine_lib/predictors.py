@@ -63,6 +63,10 @@ class TwoStagePredictor:
 
     def __call__(self, volume: Volume, clock: Clock) -> FloatArray:
         """(8,) in the order of ``anatomy.TARGETS``."""
+        return self.judge(volume, clock)[0]
+
+    def judge(self, volume: Volume, clock: Clock) -> tuple[FloatArray, LevelBoxes]:
+        """(8,), and the levels that stage 1 found."""
         model = self.model
         with clock.step("localise"):
             levels: LevelBoxes = model.locate(volume)
@@ -72,11 +76,7 @@ class TwoStagePredictor:
             crops = model.crops(volume, levels)
         with clock.step("classify"):
             said, _ = model.judge(crops, levels)
-        return np.array([said[target] for target in TARGETS])
-
-    def locate(self, volume: Volume) -> LevelBoxes:
-        """Stage 1's levels."""
-        return self.model.locate(volume)
+        return np.array([said[target] for target in TARGETS]), levels
 
 
 def even_levels(volume: Volume) -> dict[str, LevelBox]:
@@ -145,9 +145,9 @@ class SlicePredictor:
         )
         return np.concatenate([[overall], levels])
 
-    def locate(self, volume: Volume) -> LevelBoxes:
-        """None: it knows levels by slice, without a box."""
-        return {}
+    def judge(self, volume: Volume, clock: Clock) -> tuple[FloatArray, LevelBoxes]:
+        """(8,), and no levels: it knows them by slice, without a box."""
+        return self(volume, clock), {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,27 +168,25 @@ class CubePredictor:
     @torch.inference_mode()
     def __call__(self, volume: Volume, clock: Clock) -> FloatArray:
         """(8,) in the order of ``anatomy.TARGETS``."""
-        cube = self._cube(volume, clock)
+        return self.judge(volume, clock)[0]
+
+    def judge(self, volume: Volume, clock: Clock) -> tuple[FloatArray, LevelBoxes]:
+        """(8,), and the levels that stage 1 found: none on whole necks."""
+        cube, levels = self._cube(volume, clock)
         with clock.step("classify"):
             logits = cube_logits(self.net, cube[None])
         if self.judged is not None:
-            return cube_probabilities(logits, self.judged)[0]
-        return 1 / (1 + np.exp(-logits[0]))
+            return cube_probabilities(logits, self.judged)[0], levels
+        return 1 / (1 + np.exp(-logits[0])), levels
 
-    def _cube(self, volume: Volume, clock: Clock) -> npt.NDArray[np.uint8]:
+    def _cube(self, volume: Volume, clock: Clock) -> tuple[npt.NDArray[np.uint8], LevelBoxes]:
         if self.recipe.cube == "neck":
             with clock.step("crop"):
-                return neck_cube(volume, (self.profile.cube_px,) * 3)[0]
+                return neck_cube(volume, (self.profile.cube_px,) * 3)[0], {}
         with clock.step("localise"):
-            levels = self.locate(volume)
+            levels = locate_volume(self.localisers, volume, self.recipe.localiser, self.profile)
         with clock.step("crop"):
-            return spine_cube(volume, levels, spine_spec(self.profile))[0]
-
-    def locate(self, volume: Volume) -> LevelBoxes:
-        """Stage 1's levels; none on whole necks."""
-        if not self.localisers:
-            return {}
-        return locate_volume(self.localisers, volume, self.recipe.localiser, self.profile)
+            return spine_cube(volume, levels, spine_spec(self.profile))[0], levels
 
 
 def untrained(method: str, profile: Profile) -> Predictor:

@@ -40,7 +40,7 @@ def test_a_fold_says_of_a_volume_what_it_said_in_the_run(dataset, ci_folds, name
     written = read_predictions(ci_folds / name / "fold0.csv").loc[some, list(TARGETS)]
     assert np.allclose(p, written, rtol=2e-5, atol=2e-6)
     assert clock.seconds["classify"] > 0
-    located = predict.locate(task.cache.volume(some[0]))
+    located = predict.judge(task.cache.volume(some[0]), clock)[1]
     assert bool(located) <= (name in ("cnn3d_spine", "crop_bilstm"))
 
 
@@ -54,7 +54,7 @@ def test_all_folds_are_averaged_and_know_what_taught_them(dataset, ci_folds):
         for k in range(PROFILE.folds)
     ]
     assert np.allclose([p[t] for t in TARGETS], np.mean(alone, axis=0)) and levels == {}
-    assert len(alone) == len(model.predict.members) and model.trained_on == dataset.name
+    assert len(alone) == len(model.members) and model.trained_on == dataset.name
     rate = dataset.train[list(TARGETS)].mean()
     assert all(abs(model.prior[t] - rate[t]) < 0.15 for t in TARGETS)
 
