@@ -113,7 +113,7 @@ class Plan:
         lines = [
             f"{c.name}: {c.studies} studies, {c.masked} with masks, about {c.slices:.0f} slices "
             f"of {c.side_px:.0f} px; profile {p.name}, {p.folds} folds, on {self.device}",
-            self.table().to_string(index=False),
+            self.table().to_string(index=False) if self.needs else "nothing is left to train",
             f"hours      {_hours(self.hours * 3600)} in all, one training after another, from "
             "steps measured here just now; reading the DICOM files comes on top",
             f"memory     {gb(self.memory_bytes)} of {gb(self.free_memory)} free",

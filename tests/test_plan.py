@@ -101,6 +101,14 @@ def test_finished_folds_and_shared_labels_are_not_counted_twice(dataset, tmp_pat
     assert folds == [("cube", 1), ("visibility", 2), ("slices1", 2), ("slices2", 2)]
 
 
+def test_a_plan_of_finished_folds_says_that_nothing_is_left(dataset, tmp_path):
+    (tmp_path / "cnn3d").mkdir()
+    for k in range(CI.folds):
+        (tmp_path / "cnn3d" / f"fold{k}.json").write_text("{}")
+    plan = make_plan([get_recipe("cnn3d")], CI, census_of(dataset), tmp_path, timed=False)
+    assert not plan.needs and "nothing is left to train" in plan.text()
+
+
 def test_a_dry_run_makes_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("CSPINE_HOME", str(tmp_path))
     monkeypatch.delenv("CSPINE_DATA", raising=False)
