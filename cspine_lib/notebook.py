@@ -31,7 +31,7 @@ from cspine_lib.plots import set_style
 from cspine_lib.reach import profile_in_reach
 from cspine_lib.recipes import get_recipe, settings_of_recipe
 from cspine_lib.rsna import RsnaDataset
-from cspine_lib.runs import environment
+from cspine_lib.runs import RunRecord, environment
 from cspine_lib.sources import dataset_for
 
 if TYPE_CHECKING:
@@ -226,17 +226,28 @@ def scored_row(what: str, data: str, y: npt.ArrayLike, p: npt.ArrayLike) -> dict
 
 def recorded_rows(method: str) -> list[dict[str, Any]]:
     """Rows of the runs of a method that are recorded under ``results/``."""
-    table = results.results_table([r for r in results.load_records() if r.method == method])
+    records = [r for r in results.load_records() if r.method == method]
+    table = results.results_table(records)
     return [
         {
-            "what": f"recorded run, profile {row['profile']}",
+            "what": f"recorded, profile {record.profile}, {_how_scored(record)}",
             "measured on": row["data"],
             "studies": row["studies"],
             "loss [95%]": row["loss"],
             "minus best constant [95%]": row["loss − constant"],
         }
-        for row in table.to_dict("records")
+        for record, row in zip(records, table.to_dict("records"), strict=True)
     ]
+
+
+def _how_scored(record: RunRecord) -> str:
+    """Which models said it, of which studies."""
+    if "final" in record.data:
+        return f"{record.n_folds} folds' models, averaged"
+    if record.n_folds == 1:
+        return "one model, test studies"
+    folds = record.config.get("folds", [])
+    return "out of fold" if len(folds) in (0, record.n_folds) else f"fold {folds[0]} held out"
 
 
 def slide_row(what: str, score: float, measured_on: str) -> dict[str, Any]:

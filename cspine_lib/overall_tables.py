@@ -25,7 +25,8 @@ Array = npt.NDArray[np.floating]
 
 def fine(interval: Interval) -> str:
     """A difference with its sign and four digits: neighbours differ in the third."""
-    return f"{interval.value:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
+    value, low, high = (round(x, 4) + 0.0 for x in interval)  # and no minus before a zero
+    return f"{value:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def sweep_table(
