@@ -27,11 +27,11 @@ from cspine_lib.config import (
 from cspine_lib.errors import CspineError
 from cspine_lib.facts import facts
 from cspine_lib.jobs import usable_cores
-from cspine_lib.plots import set_style
+from cspine_lib.plots import set_style, show_small
 from cspine_lib.reach import profile_in_reach
 from cspine_lib.recipes import get_recipe, settings_of_recipe
 from cspine_lib.rsna import RsnaDataset
-from cspine_lib.runs import RunRecord, environment
+from cspine_lib.runs import environment
 from cspine_lib.sources import dataset_for
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def set_up(
     global _started
     _started = time.perf_counter()
     set_style()
+    show_small()
     pd.set_option("display.max_colwidth", 80)
     chosen = profile_in_reach(profile, quiet=True)
     dataset = dataset_for(chosen, data)
@@ -230,7 +231,7 @@ def recorded_rows(method: str) -> list[dict[str, Any]]:
     table = results.results_table(records)
     return [
         {
-            "what": f"recorded, profile {record.profile}, {_how_scored(record)}",
+            "what": f"recorded, profile {record.profile}, {results.how_scored(record)}",
             "measured on": row["data"],
             "studies": row["studies"],
             "loss [95%]": row["loss"],
@@ -238,16 +239,6 @@ def recorded_rows(method: str) -> list[dict[str, Any]]:
         }
         for record, row in zip(records, table.to_dict("records"), strict=True)
     ]
-
-
-def _how_scored(record: RunRecord) -> str:
-    """Which models said it, of which studies."""
-    if "final" in record.data:
-        return f"{record.n_folds} folds' models, averaged"
-    if record.n_folds == 1:
-        return "one model, test studies"
-    folds = record.config.get("folds", [])
-    return "out of fold" if len(folds) in (0, record.n_folds) else f"fold {folds[0]} held out"
 
 
 def slide_row(what: str, score: float, measured_on: str) -> dict[str, Any]:

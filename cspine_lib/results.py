@@ -64,6 +64,16 @@ def scored_on(record: RunRecord) -> tuple[str, str, str, int, tuple[str, ...]]:
     return record.data, record.profile, record.fingerprint, record.scores["n_studies"], ids
 
 
+def how_scored(record: RunRecord) -> str:
+    """Which models said it, of which studies."""
+    if "final" in record.data:
+        return f"{record.n_folds} folds' models, averaged"
+    if record.n_folds == 1:
+        return "one model, test studies"
+    folds = record.config.get("folds", [])
+    return "out of fold" if len(folds) in (0, record.n_folds) else f"fold {folds[0]} held out"
+
+
 def results_table(records: Sequence[RunRecord], *, constants: bool = False) -> pd.DataFrame:
     """One row per record, as text: what was measured, on which data, and its 95% intervals.
 
@@ -84,7 +94,8 @@ def results_table(records: Sequence[RunRecord], *, constants: bool = False) -> p
                 "method": record.method,
                 "profile": record.profile,
                 "data": record.data,
-                "weights": record.weights,
+                "scored": how_scored(record),
+                "weights": record.weights.split(" (")[0],
                 "studies": str(s["n_studies"]),
                 "loss": _cell(s, "loss", "ci95"),
                 "loss − constant": _cell(s, "loss_minus_constant", "loss_minus_constant_ci95"),
@@ -102,6 +113,7 @@ def _constant_row(record: RunRecord) -> dict[str, str]:
         "method": BEST_CONSTANT,
         "profile": record.profile,
         "data": record.data,
+        "scored": "",
         "weights": "",
         "studies": str(s["n_studies"]),
         "loss": _cell(s, "constant_loss", "constant_ci95"),
