@@ -127,7 +127,9 @@ def run_ablations(
         raise CspineError(f"the first variant must be {FULL}: the others are compared with it")
     if not 0 <= fold < profile.folds:
         raise CspineError(f"there are folds 0 to {profile.folds - 1}, asked for {fold}")
-    quick = replace(profile, classifier_epochs=epochs)
+    # An epoch is one look at every level here: with a share of the whole ones, two epochs
+    # would be over before anything was learned.
+    quick = replace(profile, classifier_epochs=epochs, classifier_whole_share=1.0)
     out = out or runs_home() / f"ablations-{profile.name}-{dataset.fingerprint()[:8]}"
     task = fold_task(FULL, dataset, quick, fold, out, progress=progress)
     shared = Stage1(out / f"stage1-fold{fold}")
