@@ -23,6 +23,7 @@ from cspine_lib.anatomy import TARGETS
 from cspine_lib.errors import CspineError
 from cspine_lib.metrics import Interval
 from cspine_lib.results import (
+    how_scored,
     load_records,
     read_predictions,
     results_home,
@@ -61,8 +62,8 @@ class Group:
     def title(self) -> str:
         """Data, profile, and how the studies were held out, in words."""
         first = self.records[0]
-        how = f"{first.n_folds} folds, out of fold" if first.n_folds > 1 else "held out"
-        return f"{first.data}, profile {first.profile}: {len(self.ids)} studies, {how}"
+        how = f"{first.data}, profile {first.profile}: {len(self.ids)} studies"
+        return f"{how}, {how_scored(first)}"
 
     def table(self) -> pd.DataFrame:
         """The best constant, then every method: loss, difference to it, level AUROC, with 95%."""
