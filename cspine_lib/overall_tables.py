@@ -25,8 +25,8 @@ Array = npt.NDArray[np.floating]
 
 def fine(interval: Interval) -> str:
     """A difference with its sign and four digits: neighbours differ in the third."""
-    value, low, high = (round(x, 4) + 0.0 for x in interval)  # and no minus before a zero
-    return f"{value:+.4f} [{low:+.4f}, {high:+.4f}]"
+    value, low, high = (f"{x:+z.4f}" for x in interval)
+    return f"{value} [{low}, {high}]"
 
 
 def sweep_table(

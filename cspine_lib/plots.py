@@ -73,21 +73,24 @@ def paletted(png: bytes) -> bytes:
 
 
 def show_small() -> None:
-    """In a notebook: figures as PNGs of 256 colours, so that its file stays small.
+    """Where figures are drawn into a notebook: as PNGs of 256 colours, so that its file is small.
 
     Elsewhere nothing.  ``%matplotlib inline`` takes it back.
     """
+    import matplotlib as mpl
+
     try:
         from IPython.core.getipython import get_ipython
         from IPython.core.pylabtools import print_figure
         from matplotlib.figure import Figure
-        from matplotlib_inline import backend_inline  # sets its own way when it is imported
     except ImportError:
         return
     shell = get_ipython()
-    if shell is not None and shell.display_formatter is not None and backend_inline:
-        pictures = shell.display_formatter.formatters["image/png"]
-        pictures.for_type(Figure, lambda figure: paletted(print_figure(figure)))
+    if shell is None or shell.display_formatter is None or "inline" not in mpl.get_backend():
+        return
+    shell.run_line_magic("matplotlib", "inline")  # else it comes with the first figure, and wins
+    pictures = shell.display_formatter.formatters["image/png"]
+    pictures.for_type(Figure, lambda figure: paletted(print_figure(figure)))
 
 
 AXIS_MM = ("head → feet, mm", "front → back, mm", "right → left, mm")
@@ -281,8 +284,8 @@ def probability_bars(axes: Axes, probability: Mapping[str, float]) -> None:
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG, whole or not at all."""
+    """Write a figure as a PNG at 100 dpi whatever the style, whole or not at all."""
     from cspine_lib.runs import atomic_path
 
     with atomic_path(path) as part:
-        figure.savefig(part, format="png")
+        figure.savefig(part, format="png", dpi=100)

@@ -165,7 +165,6 @@ class CubePredictor:
     judged: Validation | None = None
     localisers: Sequence[LevelLocaliser] = ()
 
-    @torch.inference_mode()
     def __call__(self, volume: Volume, clock: Clock) -> FloatArray:
         """(8,) in the order of ``anatomy.TARGETS``."""
         return self.judge(volume, clock)[0]

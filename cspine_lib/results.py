@@ -69,9 +69,11 @@ def how_scored(record: RunRecord) -> str:
     if "final" in record.data:
         return f"{record.n_folds} folds' models, averaged"
     if record.n_folds == 1:
-        return "one model, test studies"
+        return "one model, held out"
     folds = record.config.get("folds", [])
-    return "out of fold" if len(folds) in (0, record.n_folds) else f"fold {folds[0]} held out"
+    if len(folds) in (0, record.n_folds):
+        return f"{record.n_folds} folds, out of fold"
+    return f"fold {folds[0]} held out"
 
 
 def results_table(records: Sequence[RunRecord], *, constants: bool = False) -> pd.DataFrame:

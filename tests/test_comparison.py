@@ -53,7 +53,7 @@ def two(tmp_path):
 def test_table_has_the_constant_on_top_then_the_best(two):
     (group,) = load_groups(two)
     assert group.table()["method"].tolist() == [BEST_CONSTANT, "good", "poor"]
-    assert group.title == "phantom v1, profile laptop: 90 studies, out of fold"
+    assert group.title == "phantom v1, profile laptop: 90 studies, 5 folds, out of fold"
 
 
 def test_pairs_are_paired_and_the_better_comes_first(two):
@@ -153,7 +153,9 @@ def test_the_main_group_is_of_the_data_at_hand_else_out_of_fold_at_the_usual_dif
         _put(two, method, p[:80], y=Y[:80], ids=IDS[:80], tag="final", n_folds=1)
     _put(two, "good", GOOD, tag="alone", data="another", fingerprint="alone")
     groups = load_groups(two)
-    assert main_group(groups).title == "phantom v1, profile laptop: 90 studies, out of fold"
+    assert (
+        main_group(groups).title == "phantom v1, profile laptop: 90 studies, 5 folds, out of fold"
+    )
     assert main_group(groups, "hard").records[0].fingerprint == "hard"
     assert main_group(groups, "alone").records[0].fingerprint == "f"
 

@@ -270,6 +270,7 @@ def test_interval_is_repeatable_and_prints(scored) -> None:
     first, again = metrics.loss_ci(y, p, seed=4), metrics.loss_ci(y, p, seed=4)
     assert first == again != metrics.loss_ci(y, p, seed=5)
     assert str(metrics.Interval(0.1, -0.05, 0.25)) == "0.100 [-0.050, 0.250]"
+    assert str(metrics.Interval(-1e-9, -0.05, -0.0)) == "0.000 [-0.050, 0.000]"
 
 
 def test_arrays_of_different_length_are_refused() -> None:

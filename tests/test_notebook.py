@@ -92,7 +92,7 @@ def test_recorded_runs_come_from_results(tmp_path, monkeypatch):
         record.write(tmp_path / "results" / f"{method}.json")
     (row,) = notebook.recorded_rows("crop_bilstm")
     assert row["measured on"] == "phantom v9" and row["studies"] == "120"
-    assert row["what"] == "recorded, profile laptop, one model, test studies"
+    assert row["what"] == "recorded, profile laptop, one model, held out"
     assert row["loss [95%]"] == "0.400 [0.300, 0.500]"
     assert row["minus best constant [95%]"].startswith("−0.150")
 
@@ -100,10 +100,10 @@ def test_recorded_runs_come_from_results(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("data", "folds", "n", "says"),
     [
-        ("phantom", [0, 1], 2, "out of fold"),
+        ("phantom", [0, 1], 2, "2 folds, out of fold"),
         ("phantom, difficulty 0.65", [0], 2, "fold 0 held out"),
         ("phantom, final", [], 2, "2 folds' models, averaged"),
-        ("phantom", [], 1, "one model, test studies"),
+        ("phantom", [], 1, "one model, held out"),
     ],
 )
 def test_a_recorded_row_says_which_models_said_it(tmp_path, monkeypatch, data, folds, n, says):

@@ -1,8 +1,13 @@
 """Figures of notebooks are kept small without looking different."""
 
 import io
+from base64 import b64decode
 
+import matplotlib
 import numpy as np
+import pytest
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
 from cspine_lib.plots import paletted, show_small
@@ -31,5 +36,20 @@ def test_lines_keep_their_colours():
     assert np.array_equal(seen, page)
 
 
-def test_outside_of_a_notebook_nothing_happens():
+@pytest.mark.parametrize(("ask", "mode"), [("show_small()", "P"), ("", "RGBA")])
+def test_figures_in_a_notebook_are_small_where_it_asks_for_it(ask, mode):
+    draw = "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()"
+    notebook = new_notebook()
+    notebook.cells = [
+        new_code_cell(f"from cspine_lib.plots import show_small; {ask}"),
+        new_code_cell(draw),
+    ]
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    (picture,) = (out["data"] for out in notebook.cells[1].outputs if "image/png" in out["data"])
+    assert Image.open(io.BytesIO(b64decode(picture["image/png"]))).mode == mode
+
+
+def test_outside_of_a_notebook_nothing_is_drawn_in_another_way():
+    backend = matplotlib.get_backend()
     show_small()
+    assert matplotlib.get_backend() == backend
