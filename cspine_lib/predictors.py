@@ -27,7 +27,7 @@ from cspine_lib.metrics import overall_max, overall_noisy_or
 from cspine_lib.models import LevelLocaliser
 from cspine_lib.models3d import NeckCNN3D
 from cspine_lib.recipes import Recipe, get_recipe
-from cspine_lib.results import results_home
+from cspine_lib.results import record_paths
 from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import RunRecord
 from cspine_lib.slice_method import (
@@ -240,7 +240,7 @@ def time_records(
     folders = {uid: dataset.root / TRAIN_IMAGES / uid for uid in ids}
     found: dict[str, float] = {}
     splits: dict[str, dict[str, float]] = {}
-    for path in sorted((folder or results_home()).glob("*.json")):
+    for path in record_paths(folder):
         record = RunRecord.read(path)
         if (record.fingerprint, record.profile) != (dataset.fingerprint(), profile.name):
             continue

@@ -39,18 +39,20 @@ def results_home() -> Path:
     return home() / "results"
 
 
+def record_paths(folder: str | Path | None = None) -> list[Path]:
+    """Run records of a folder, without ablations: one short training each, and no result."""
+    paths = sorted(Path(folder or results_home()).glob("*.json"))
+    return [path for path in paths if not path.name.startswith(ABLATIONS)]
+
+
 def load_records(folder: str | Path | None = None) -> list[RunRecord]:
     """All run records (``*.json``) of a folder, by data set, then loss, best first.
-
-    Files of ablations are left out: they are one short training each, and no result.
 
     Raises:
         CspineError: a file is no run record, or has no scores of ``scoring``.
     """
     records = []
-    for path in sorted(Path(folder or results_home()).glob("*.json")):
-        if path.name.startswith(ABLATIONS):
-            continue
+    for path in record_paths(folder):
         record = RunRecord.read(path)
         if "loss" not in record.scores:
             raise CspineError(f"{path} has no scores: score the run before it is recorded")

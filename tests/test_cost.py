@@ -84,6 +84,7 @@ def test_times_are_put_into_records_of_the_same_data_and_profile(ci_phantom, tmp
     kept = record("cv", dataset.fingerprint())
     record("other", "another")
     record("profile", dataset.fingerprint(), "laptop")
+    (tmp_path / "ablations-ci.json").write_text("{}")
     assert time_records(tmp_path, dataset, CI, 2) == {"cnn3d": pytest.approx(0.1, abs=5)}
     timed = RunRecord.read(tmp_path / "cv.json")
     assert timed.scores["seconds_per_study"] > 0
