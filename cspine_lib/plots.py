@@ -7,10 +7,12 @@ drawn in mm, so that a 3 mm slice is three times as high as a 1 mm pixel.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -42,7 +44,6 @@ def window_limits(name: str = "bone") -> tuple[float, float]:
 
 def set_style() -> None:
     """Make matplotlib's defaults those of this course (call once per notebook)."""
-    import matplotlib as mpl
     from matplotlib.rcsetup import cycler
 
     mpl.rcParams.update(
@@ -62,8 +63,6 @@ def set_style() -> None:
 
 def paletted(png: bytes) -> bytes:
     """A PNG with at most 256 colours, about half as large; grey scans keep their greys."""
-    import io
-
     from PIL import Image
 
     out = io.BytesIO()
@@ -77,14 +76,9 @@ def show_small() -> None:
 
     Elsewhere nothing.  ``%matplotlib inline`` takes it back.
     """
-    import matplotlib as mpl
+    from IPython.core.getipython import get_ipython
+    from IPython.core.pylabtools import print_figure
 
-    try:
-        from IPython.core.getipython import get_ipython
-        from IPython.core.pylabtools import print_figure
-        from matplotlib.figure import Figure
-    except ImportError:
-        return
     shell = get_ipython()
     if shell is None or shell.display_formatter is None or "inline" not in mpl.get_backend():
         return
