@@ -23,11 +23,18 @@ MASK_VALUE: Final = {level: i + 1 for i, level in enumerate(LEVELS)}
 THORACIC_MASK_VALUE: Final = {f"T{i}": 7 + i for i in range(1, 13)}
 """Mask value of each thoracic level: T1 = 8 … T12 = 19."""
 
-WINDOWS: Final = {"bone": (1800.0, 500.0), "soft": (400.0, 40.0), "wide": (2500.0, 400.0)}
+WINDOWS: Final = {
+    "bone": (1800.0, 500.0),
+    "soft": (400.0, 40.0),
+    "wide": (2500.0, 400.0),
+    "narrow": (300.0, 80.0),
+    "middle": (650.0, 400.0),
+}
 """CT display windows as (width, level) in HU.
 
 Bone and soft-tissue values are the usual ones of radiology departments; see
-e.g. Murphy & Feger, "Windowing (CT)", Radiopaedia rID-52108.
+e.g. Murphy & Feger, "Windowing (CT)", Radiopaedia rID-52108.  ``narrow`` and ``middle`` are,
+beside ``bone``, the windows that others quote for Salehinejad et al. (arXiv 2010.13336).
 """
 
 AIR_HU: Final = -1000

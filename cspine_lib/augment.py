@@ -67,7 +67,7 @@ def augment_sequences(
     views = random_views(b, generator, ranges)
     images = to_float(batch).reshape(b, t * c, size, size)
     # Shifts are shares of what is seen, the grid is in halves of what is stored.
-    seen = _look(images, views.matrix(px / size), px)
+    seen = look(images, views.matrix(px / size), px)
     seen = views.brighten(seen)
     return seen.reshape(b, t, c, px, px)
 
@@ -91,7 +91,7 @@ def augment_slices(
         return to_float(images), boxes
     views = random_views(len(images), generator, ranges)
     matrix = views.matrix(1.0)
-    seen = views.brighten(_look(to_float(images), matrix, images.shape[-1]))
+    seen = views.brighten(look(to_float(images), matrix, images.shape[-1]))
     return seen, _turn_boxes(boxes, matrix)
 
 
@@ -140,7 +140,7 @@ def random_views(n: int, generator: torch.Generator, ranges: Ranges = DEFAULT) -
     )
 
 
-def _look(images: Tensor, matrix: Tensor, px: int) -> Tensor:
+def look(images: Tensor, matrix: Tensor, px: int) -> Tensor:
     """Read (B, C, S, S) along views (B, 2, 3) → (B, C, px, px); air outside."""
     b, c = images.shape[:2]
     grid = functional.affine_grid(matrix.to(images.device), [b, c, px, px], align_corners=False)

@@ -79,6 +79,25 @@ class Profile:
     slice_batch: int = 32
     slice_lr: float = 1e-3
     slice_ema: float | None = None
+    # U-Nets that name the levels: the whole study as a cube, or the cache's small slices.
+    seg_px: int = 64
+    seg_epochs: int = 60
+    seg_batch: int = 2
+    seg_lr: float = 1e-2
+    seg25d_per_level: int = 6
+    seg25d_epochs: int = 12
+    seg25d_batch: int = 16
+    seg25d_lr: float = 3e-3
+    vertebra_frames: int = 0
+    """At most so many images of a segmented vertebra; 0: as many as the recipe says."""
+    study_batch: int = 2
+    """Studies per step, for networks that read all levels of one."""
+    study_epochs: int = 6
+    # The whole neck as a sequence of slices in three windows.
+    neck_frames: int = 48
+    neck_px: int = 96
+    neck_epochs: int = 5
+    neck_lr: float = 3e-4
     workers: int = 2
 
     def resized(self, *, train: int, test: int) -> Profile:
@@ -88,11 +107,33 @@ class Profile:
         return replace(self, phantom=replace(self.phantom, train=train, test=test))
 
 
+_WINNERS = ("seg_", "seg25d_", "vertebra_", "study_", "neck_")
 NOT_FOR = {
-    "two_stage": ("cube_", "slice_"),
-    "slices": ("cube_", "crop_", "classifier_", "frames"),
-    "cnn3d": ("slice_", "slices_", "localiser_", "crop_", "classifier_", "frames", "backbone"),
-    "cnn3d_spine": ("slice_", "classifier_", "cube_px"),
+    "two_stage": ("cube_", "slice_", *_WINNERS),
+    "slices": ("cube_", "crop_", "classifier_", "frames", *_WINNERS),
+    "cnn3d": (
+        "slice_",
+        "slices_",
+        "localiser_",
+        "crop_",
+        "classifier_",
+        "frames",
+        "backbone",
+        *_WINNERS,
+    ),
+    "cnn3d_spine": ("slice_", "classifier_", "cube_px", *_WINNERS),
+    "segmented": ("cube_", "slice_", "slices_", "frames", "neck_"),
+    "neck_sequence": (
+        "cube_",
+        "slice_",
+        "slices_",
+        "crop_",
+        "classifier_",
+        "frames",
+        "seg",
+        "vertebra_",
+        "study_epochs",
+    ),
 }
 """Kind of a recipe → beginnings of the settings that it does not look at."""
 
@@ -126,6 +167,16 @@ PROFILES: dict[str, Profile] = {
         slice_px=48,
         slice_per_level=2,
         slice_epochs=2,
+        seg_px=24,
+        seg_epochs=30,
+        seg25d_per_level=3,
+        seg25d_epochs=8,
+        seg25d_lr=1e-2,
+        vertebra_frames=3,
+        study_epochs=2,
+        neck_frames=6,
+        neck_px=32,
+        neck_epochs=2,
     ),
     "laptop": Profile(
         name="laptop",
@@ -161,6 +212,13 @@ PROFILES: dict[str, Profile] = {
         slice_per_level=8,
         slice_epochs=8,
         slice_batch=64,
+        seg_px=96,
+        seg25d_per_level=12,
+        study_batch=8,
+        study_epochs=12,
+        neck_frames=96,
+        neck_px=192,
+        neck_epochs=12,
         workers=12,
     ),
     "rsna": Profile(
@@ -183,6 +241,16 @@ PROFILES: dict[str, Profile] = {
         slice_epochs=10,
         slice_batch=64,
         slice_lr=2e-4,
+        seg_px=128,
+        seg_epochs=100,
+        seg25d_per_level=24,
+        seg25d_lr=1e-3,
+        study_batch=4,
+        study_epochs=15,
+        neck_frames=128,
+        neck_px=224,
+        neck_epochs=10,
+        neck_lr=1e-4,
         workers=4,
     ),
 }

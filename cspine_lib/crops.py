@@ -96,16 +96,34 @@ def cut_crops(
     if slices != STACK * frames or frames < 1:
         raise CspineError(f"slices must be {STACK} × frames, got {slices} and {frames}")
     size = padded_px(px, margin)
-    (centre_x, centre_y), side_mm = _field(volume, level_box, crop)
-    half_mm = side_mm / 2 * size / px
-    _, dy, dx = volume.spacing_zyx_mm
-    edges_x = (centre_x - half_mm / dx, centre_x + half_mm / dx)
-    edges_y = (centre_y - half_mm / dy, centre_y + half_mm / dy)
+    edges = crop_field(volume, level_box, px, size, crop)
     chosen = crop_slices(level_box, volume.shape_zyx[0], slices)
     if not neighbours:
         chosen = np.repeat(chosen.reshape(frames, STACK)[:, STACK // 2], STACK)
-    planes = {int(z): _cut(volume.hu_zyx[z], edges_x, edges_y, size) for z in set(chosen.tolist())}
+    planes = {int(z): cut_plane(volume.hu_zyx[z], *edges, size) for z in set(chosen.tolist())}
     return np.stack([planes[int(z)] for z in chosen]).reshape(frames, STACK, size, size)
+
+
+Edges = tuple[float, float]
+"""First and last edge, half-open, in native pixels; may lie outside the image."""
+
+
+def crop_field(
+    volume: Volume, box: LevelBox, px: int, size: int, crop: Crop = "box"
+) -> tuple[Edges, Edges]:
+    """Edges along x and y of a level's crop.
+
+    Args:
+        px: side of what the network sees; it covers :func:`crop_side_mm`.
+        size: side of the crop with its margin, at the same mm per pixel.
+    """
+    (centre_x, centre_y), side_mm = _field(volume, box, crop)
+    half_mm = side_mm / 2 * size / px
+    _, dy, dx = volume.spacing_zyx_mm
+    return (
+        (centre_x - half_mm / dx, centre_x + half_mm / dx),
+        (centre_y - half_mm / dy, centre_y + half_mm / dy),
+    )
 
 
 def _field(volume: Volume, box: LevelBox, crop: Crop) -> tuple[tuple[float, float], float]:
@@ -122,11 +140,8 @@ def _field(volume: Volume, box: LevelBox, crop: Crop) -> tuple[tuple[float, floa
     raise CspineError(f"a crop is box, centre or whole, got {crop!r}")
 
 
-def _cut(
-    hu_yx: npt.NDArray[np.int16],
-    edges_x: tuple[float, float],
-    edges_y: tuple[float, float],
-    size: int,
+def cut_plane(
+    hu_yx: npt.NDArray[np.int16], edges_x: Edges, edges_y: Edges, size: int
 ) -> npt.NDArray[np.uint8]:
     """One windowed crop (size, size) between fractional half-open edges, air outside."""
     # One pixel more on each side: the filter reads beyond the last whole pixel.

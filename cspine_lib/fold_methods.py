@@ -1,4 +1,4 @@
-"""Each of deck B's methods on one outer fold: train on the rest, predict what was held out.
+"""Each method on one outer fold: train on the rest, predict what was held out.
 
 Every function takes a ``FoldTask`` and gives a ``FoldResult``: calibrated probabilities of
 the held-out studies, and the parts that the run record needs to prove that none of them
@@ -15,6 +15,7 @@ import numpy as np
 from cspine_lib.anatomy import TARGETS
 from cspine_lib.errors import CspineError
 from cspine_lib.fold_cnn3d import cnn3d, cube_probabilities
+from cspine_lib.fold_neck import neck_sequence
 from cspine_lib.fold_task import (
     VALIDATION_SHARE,
     FloatArray,
@@ -23,6 +24,7 @@ from cspine_lib.fold_task import (
     Validation,
     calibration_part,
 )
+from cspine_lib.fold_winners import segmented
 from cspine_lib.methods import train_method
 from cspine_lib.runs import Part
 from cspine_lib.slice_method import (
@@ -189,5 +191,7 @@ KINDS: dict[str, Callable[[FoldTask], FoldResult]] = {
     "two_stage": two_stage,
     "slices": slices,
     "cnn3d": cnn3d,
+    "segmented": segmented,
+    "neck_sequence": neck_sequence,
 }
 """Kind of a recipe → how it is trained and applied to a fold."""

@@ -20,16 +20,21 @@ from cspine_lib.checkpoint import load_weights
 from cspine_lib.config import Profile, device_name, get_profile
 from cspine_lib.cost import Clock, Predictor
 from cspine_lib.errors import CspineError
+from cspine_lib.fold_neck import load_neck, neck_probabilities
 from cspine_lib.fold_task import FloatArray, Validation
+from cspine_lib.fold_winners import Verdict, segmenter_folder
 from cspine_lib.labels import LevelBox
 from cspine_lib.models3d import NeckCNN3D
 from cspine_lib.predictors import CubePredictor, SlicePredictor, TwoStagePredictor
 from cspine_lib.recipes import Recipe, get_recipe
 from cspine_lib.runs import read_json
+from cspine_lib.segment import Segmenter
 from cspine_lib.slice_method import load_slice_classifier
 from cspine_lib.stage1 import load_localisers
 from cspine_lib.two_stage import TwoStageModel
+from cspine_lib.vertebra_fit import load_vertebra_net
 from cspine_lib.volume import Volume
+from cspine_lib.winner_predictors import NeckSequencePredictor, SegmentedPredictor
 
 
 class FoldModel(Predictor, Protocol):
@@ -115,6 +120,23 @@ def _slices(recipe: Recipe, profile: Profile, out: Path, fold: int) -> FoldModel
     return SlicePredictor(net, recipe, profile, Validation.read(folder))
 
 
+def _segmented(recipe: Recipe, profile: Profile, out: Path, fold: int) -> FoldModel:
+    assert recipe.segmenter is not None and recipe.vertebra is not None
+    folder, part = out / recipe.name / f"fold{fold}", recipe.vertebra
+    where = segmenter_folder(out / "shared" / f"fold{fold}", recipe)
+    segmenter = Segmenter.load(recipe.segmenter, profile, where)
+    members = range(recipe.members)
+    nets = [load_vertebra_net(part, profile, folder / f"member{i}") for i in members]
+    return SegmentedPredictor(segmenter, nets, Verdict.read(folder), recipe, profile)
+
+
+def _neck_sequence(recipe: Recipe, profile: Profile, out: Path, fold: int) -> FoldModel:
+    net, judged, share = load_neck(profile, out / recipe.name / f"fold{fold}")
+    return NeckSequencePredictor(
+        net, lambda z: neck_probabilities(np.array([[z]]), judged, share)[0], profile
+    )
+
+
 def _two_stage(recipe: Recipe, profile: Profile, out: Path, fold: int) -> FoldModel:
     return TwoStagePredictor(TwoStageModel.load(out / recipe.name / f"fold{fold}" / "two_stage"))
 
@@ -123,5 +145,7 @@ _LOADERS: dict[str, Callable[[Recipe, Profile, Path, int], FoldModel]] = {
     "cnn3d": _cube,
     "slices": _slices,
     "two_stage": _two_stage,
+    "segmented": _segmented,
+    "neck_sequence": _neck_sequence,
 }
 """Kind of a recipe → how its folds are loaded."""

@@ -15,14 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cspine_lib.anatomy import N_LEVELS
 from cspine_lib.config import Profile, device_name
 from cspine_lib.cubes import spine_spec
 from cspine_lib.models3d import NeckCNN3D
-from cspine_lib.recipes import Recipe
+from cspine_lib.neck_windows import build_neck_net
+from cspine_lib.recipes import Recipe, VertebraRecipe
 from cspine_lib.resident import on_device
+from cspine_lib.segmenters import SliceSegmenter, VoxelSegmenter
 from cspine_lib.slice_method import build_slice_classifier
 from cspine_lib.stage1 import build_localiser
 from cspine_lib.stage2 import build_classifier
+from cspine_lib.vertebra_fit import build_vertebra_net, view_of
 from cspine_lib.visibility import build_visibility_net
 
 COPIES = 4
@@ -75,6 +79,8 @@ def _network(
     """How it is built, and the shape of one sample."""
     low, px = profile.localiser_px, profile.slice_px
     frames = recipe.sequence.frames or profile.frames
+    if recipe.kind in ("segmented", "neck_sequence"):
+        return _winner(name, recipe, profile)
     table: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         "cube": (NeckCNN3D, (1, *(profile.cube_px,) * 3)),
         "spine_cube": (NeckCNN3D, (1, *spine_spec(profile).shape_zyx)),
@@ -90,10 +96,45 @@ def _network(
     return table[name]
 
 
+def _winner(
+    name: str, recipe: Recipe, profile: Profile
+) -> tuple[Callable[[], nn.Module], tuple[int, ...]]:
+    """The same for the networks of the challenge's winners."""
+    part, low = recipe.vertebra or VertebraRecipe(), profile.localiser_px
+    view = view_of(part, profile)
+    one = (view.frames, view.depth, view.px, view.px)
+    table: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+        "unet3d": (VoxelSegmenter, (1, *(profile.seg_px,) * 3)),
+        "unet25d": (lambda: SliceSegmenter(profile.backbone, "random"), (3, low, low)),
+        "vertebrae": (
+            lambda: build_vertebra_net(part, profile, "random"),
+            (N_LEVELS, *one) if part.scope == "study" else one,
+        ),
+        "neck_sequence": (
+            lambda: _OneInput(build_neck_net(profile, "random")),
+            (profile.neck_frames, 3, profile.neck_px, profile.neck_px),
+        ),
+    }
+    return table[name]
+
+
+class _OneInput(nn.Module):
+    """A net over a sequence that is not told a level."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, frames: Tensor, level: Tensor) -> Tensor:
+        return self.net(frames)
+
+
 def _inputs(shape: tuple[int, ...], batch: int, device: str) -> tuple[Tensor, ...]:
     images = torch.zeros((batch, *shape), device=device)
-    if len(shape) == 4 and shape[1] == 3:  # a sequence comes with its level
+    if len(shape) == 4 and shape[0] > 1:  # a sequence comes with its level
         return images, torch.zeros(batch, dtype=torch.long, device=device)
+    if len(shape) == 5:  # and a study's with all seven
+        return images, torch.arange(N_LEVELS, device=device).expand(batch, -1)
     return (images,)
 
 

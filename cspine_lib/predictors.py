@@ -44,6 +44,7 @@ from cspine_lib.stage2 import build_classifier
 from cspine_lib.two_stage import TwoStageModel
 from cspine_lib.volume import Volume
 from cspine_lib.whole_neck import cube_logits
+from cspine_lib.winner_predictors import untrained_neck_sequence, untrained_segmented
 
 FloatArray = npt.NDArray[np.floating]
 LevelBoxes = Mapping[str, LevelBox]
@@ -195,6 +196,10 @@ def untrained(method: str, profile: Profile) -> Predictor:
         CspineError: no such method.
     """
     recipe, device = get_recipe(method), device_name()
+    if recipe.kind == "segmented":
+        return untrained_segmented(recipe, profile)
+    if recipe.kind == "neck_sequence":
+        return untrained_neck_sequence(profile)
     if recipe.kind == "cnn3d":
         nets = untrained_localisers(recipe, profile) if recipe.cube == "spine" else []
         return CubePredictor(NeckCNN3D().to(device).eval(), recipe, profile, None, nets)

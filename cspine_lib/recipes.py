@@ -9,54 +9,28 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from cspine_lib.config import Profile
 from cspine_lib.errors import CspineError
+from cspine_lib.recipe_parts import (
+    Crop,
+    LocaliserRecipe,
+    SegmenterRecipe,
+    SequenceRecipe,
+    SlicesRecipe,
+    VertebraRecipe,
+)
 
-Crop = Literal["box", "centre", "whole"]
-
-
-@dataclass(frozen=True)
-class LocaliserRecipe:
-    """Stage 1: which levels does a slice show, and where is the box around them?"""
-
-    parts: int = 2
-    """Cross-fitting parts: the levels of a study come from a model that has not seen it."""
-    ordered: bool = True
-    """Decode with the knowledge that levels follow each other."""
-    box_weight: float = 2.0
-    """Weight of the box loss beside the level loss."""
-
-
-@dataclass(frozen=True)
-class SequenceRecipe:
-    """Stage 2: is this level broken, given a sequence of 2.5D crops?"""
-
-    lstm: bool = True
-    attention: bool = True
-    level_embedding: bool = True
-    """Tell the net which level it looks at (the deck does not say; fracture kinds differ)."""
-    hidden: int = 128
-    """Width of the LSTM in each direction."""
-    dropout: float = 0.3
-    crop: Crop = "box"
-    """``box``: around the level (stage 1); ``centre``: as large, in the middle of the slice;
-    ``whole``: the whole slice.  The levels' slices are stage 1's in all of them."""
-    neighbours: bool = True
-    """Three neighbouring slices as channels; else the middle one three times."""
-    frames: int = 0
-    """Images in a sequence; 0: the profile's."""
-
-    def frames_of(self, profile: Profile) -> int:
-        """Images in a sequence under a profile."""
-        return self.frames or profile.frames
-
-
-@dataclass(frozen=True)
-class SlicesRecipe:
-    """Fracture and visibility from single slices with pseudo-labels."""
-
-    heads: int = 1
-    """1: one layer of 14 outputs; 2: two fully connected heads, two losses."""
+__all__ = [
+    "RECIPES",
+    "Crop",
+    "LocaliserRecipe",
+    "Recipe",
+    "SegmenterRecipe",
+    "SequenceRecipe",
+    "SlicesRecipe",
+    "VertebraRecipe",
+    "get_recipe",
+    "settings_of_recipe",
+]
 
 
 @dataclass(frozen=True)
@@ -69,8 +43,14 @@ class Recipe:
     slide_score: float | None
     """Score on the slide, on RSNA data; never comparable with a phantom's."""
     kind: str = "two_stage"
-    """``two_stage``, ``slices`` or ``cnn3d``: see ``fold_methods.KINDS``."""
+    """A key of ``fold_methods.KINDS``."""
     slices: SlicesRecipe | None = None
+    segmenter: SegmenterRecipe | None = None
+    vertebra: VertebraRecipe | None = None
+    members: int = 1
+    """``segmented``: networks a fold, each trained without its own part of the studies; from
+    two on, rules for levels in context and for the neck are learned from what they say of
+    those parts."""
     cube: Literal["neck", "spine"] = "neck"
     """``cnn3d``: the whole study as a cube, or the spine alone at stage 2's mm per voxel."""
     localiser: LocaliserRecipe = field(default_factory=LocaliserRecipe)
@@ -176,11 +156,76 @@ _TABLE = (
     ),
 )
 
+_WINNERS = (
+    Recipe(
+        name="first_place",
+        title="3D U-Net, outline as channel, 15 × 2.5D + BiLSTM, level by level",
+        slide="none: first place of the challenge, after its published description",
+        slide_score=None,
+        kind="segmented",
+        segmenter=SegmenterRecipe(3),
+        vertebra=VertebraRecipe(),
+    ),
+    Recipe(
+        name="first_place_study",
+        title="the same, all seven levels in one sequence",
+        slide="none: first place of the challenge, its second model",
+        slide_score=None,
+        kind="segmented",
+        segmenter=SegmenterRecipe(3),
+        vertebra=VertebraRecipe(scope="study"),
+    ),
+    Recipe(
+        name="second_place",
+        title="2.5D U-Net, 24 slices, spatial dropout + BiGRU + attention",
+        slide="none: second place of the challenge, after its published description",
+        slide_score=None,
+        kind="segmented",
+        segmenter=SegmenterRecipe(2),
+        vertebra=VertebraRecipe(
+            frames=24,
+            channels=3,
+            outline=False,
+            recurrent="gru",
+            pooling="attention",
+            spatial_dropout=0.2,
+            positive_weight=1.0,
+        ),
+    ),
+    Recipe(
+        name="salehinejad",
+        title="slices in three windows + BiLSTM over the study, case label only",
+        slide="none: Salehinejad et al., arXiv 2010.13336",
+        slide_score=None,
+        kind="neck_sequence",
+        overall_top_n=1,
+    ),
+    Recipe(
+        name="beyond",
+        title="our best: three cross-fitted level nets on more pixels, learned rules",
+        slide="none: the deck's future work, carried out",
+        slide_score=None,
+        kind="segmented",
+        segmenter=SegmenterRecipe(3),
+        vertebra=VertebraRecipe(frames=10, crop_scale=1.4),
+        members=3,
+    ),
+)
 
 _NOT_FOR = {
-    "two_stage": ("kind", "slices", "cube"),
-    "slices": ("cube", "localiser", "sequence"),
-    "cnn3d": ("slices", "sequence"),
+    "two_stage": ("kind", "slices", "cube", "segmenter", "vertebra", "members"),
+    "slices": ("cube", "localiser", "sequence", "segmenter", "vertebra", "members"),
+    "cnn3d": ("slices", "sequence", "segmenter", "vertebra", "members"),
+    "segmented": ("slices", "cube", "localiser", "sequence"),
+    "neck_sequence": (
+        "slices",
+        "cube",
+        "localiser",
+        "sequence",
+        "segmenter",
+        "vertebra",
+        "members",
+    ),
 }
 
 
@@ -192,7 +237,7 @@ def settings_of_recipe(recipe: Recipe) -> dict[str, Any]:
     return content
 
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _TABLE}
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*_TABLE, *_WINNERS)}
 
 
 def get_recipe(name: str) -> Recipe:

@@ -61,6 +61,15 @@ HEAVY = {
     "weight_sources",
     "weights",
     "whole_neck",
+    "segmenters",
+    "vertebra_net",
+    "vertebra_fit",
+    "neck_windows",
+    "fold_neck",
+    "fold_winners",
+    "segment_data",
+    "segment",
+    "winner_predictors",
 }
 """Modules that train or run a network: they may import torch.  No others may."""
 

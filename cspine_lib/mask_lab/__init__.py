@@ -5,6 +5,7 @@ masks as solvers with fixed flips do, ``strays`` plants and removes small pieces
 says how far labels are from the truth, ``figures`` draws it.  The pipeline uses none of it.
 """
 
+from cspine_lib.components import cleaned
 from cspine_lib.mask_lab.figures import area_figure, boxes_figure, cut, frames_figure, middle_x
 from cspine_lib.mask_lab.flips import as_stored, fixed_flip, stretched
 from cspine_lib.mask_lab.scores import (
@@ -19,7 +20,7 @@ from cspine_lib.mask_lab.scores import (
     summary,
     thoracic_scores,
 )
-from cspine_lib.mask_lab.strays import cleaned, pieces, planted
+from cspine_lib.mask_lab.strays import pieces, planted
 from cspine_lib.mask_lab.studies import (
     MaskedStudy,
     area_profile,

@@ -1,0 +1,208 @@
+"""Crops of a segmented vertebra: its slices, their neighbours, and its outline as a channel.
+
+The first place looks at a vertebra in 15 slices, each with its neighbours as channels and
+the outline of the segmented vertebra beside them.  Neighbouring images share slices, so
+each slice is cut and kept once and images are put together when they are read.  One
+``<uid>.npy`` per study, uint8 (K, N, S, S) with K = 2 where outlines are kept, and a
+``<uid>.json`` that says from which boxes and which slices make an image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from cspine_lib.anatomy import LEVELS
+from cspine_lib.crops import crop_field, crop_slices, cut_plane, padded_px
+from cspine_lib.errors import CspineError
+from cspine_lib.jobs import only_builder, save_array, save_json
+from cspine_lib.label_maps import LabelMap
+from cspine_lib.labels import LevelBox, levels_from_json
+from cspine_lib.runs import read_json
+from cspine_lib.volume import Volume
+
+FORMAT = 1
+Planes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class View:
+    """What is cut of a vertebra.
+
+    Args:
+        frames: images of a level, T.
+        channels: slices in an image, odd.
+        outline: keep the vertebra's outline too.
+        px: side of what the network sees.
+        margin: surroundings for augmentation, see ``crops.padded_px``.
+    """
+
+    frames: int
+    channels: int
+    outline: bool
+    px: int
+    margin: float = 1.15
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.channels < 1 or self.channels % 2 == 0:
+            raise CspineError(
+                f"a view needs frames ≥ 1 and an odd number of channels, "
+                f"got {self.frames} and {self.channels}"
+            )
+
+    @property
+    def size(self) -> int:
+        """Side of the stored crops, S."""
+        return padded_px(self.px, self.margin)
+
+    @property
+    def depth(self) -> int:
+        """Channels of an image with its outline, C."""
+        return self.channels + self.outline
+
+    @property
+    def digest(self) -> str:
+        """Changes with whatever changes the crops."""
+        return _digest({"format": FORMAT, **asdict(self)})
+
+
+@dataclass(frozen=True, eq=False)
+class VertebraCrops:
+    """Cut slices of one study, and how they make images.
+
+    Args:
+        planes: (K, N, S, S).
+        index: level → (T, channels) positions among the N.
+        levels: what was cut.
+    """
+
+    planes: Planes
+    index: Mapping[str, npt.NDArray[np.intp]]
+    levels: Mapping[str, LevelBox]
+
+    def __getitem__(self, k: int) -> Planes:
+        """Images (T, C, S, S) of level ``k`` (0 for C1), the outline as last channel."""
+        where = self.index[LEVELS[k]]
+        images = np.asarray(self.planes[0][where])  # (T, channels, S, S)
+        if len(self.planes) == 1:
+            return images
+        outline = np.asarray(self.planes[1][where[:, where.shape[1] // 2]])  # (T, S, S)
+        return np.concatenate([images, outline[:, None]], axis=1)
+
+    @property
+    def found(self) -> npt.NDArray[np.bool_]:
+        """(7,) which levels there are."""
+        return np.array([level in self.levels for level in LEVELS])
+
+
+def cut_vertebrae(volume: Volume, found: LabelMap, view: View) -> VertebraCrops:
+    """All levels of a segmented study, each slice cut once at native resolution."""
+    levels = found.levels()
+    planes: list[list[Planes]] = [[], []] if view.outline else [[]]
+    index = {}
+    for name, box in levels.items():
+        centre = crop_slices(box, volume.shape_zyx[0], view.frames)  # (T,)
+        reach = np.arange(view.channels) - view.channels // 2
+        z = np.clip(centre[:, None] + reach, 0, volume.shape_zyx[0] - 1)  # (T, channels)
+        used = np.unique(z)
+        index[name] = len(planes[0]) + np.searchsorted(used, z)
+        edges = crop_field(volume, box, view.px, view.size)
+        for plane in used.tolist():
+            planes[0].append(cut_plane(volume.hu_zyx[plane], *edges, view.size))
+            if view.outline:
+                planes[1].append(found.outline(name, plane, *edges, view.size))
+    empty = np.zeros((len(planes), 0, view.size, view.size), dtype=np.uint8)
+    return VertebraCrops(np.array(planes, dtype=np.uint8) if levels else empty, index, levels)
+
+
+Segment = Callable[[Volume], LabelMap]
+
+
+def build_vertebrae(
+    read: Callable[[str], Volume],
+    segment: Segment,
+    ids: Sequence[str],
+    folder: Path,
+    view: View,
+    *,
+    by: str,
+    progress: bool = False,
+) -> VertebraStore:
+    """Segment and cut the studies that are not there yet; resumable study by study.
+
+    Args:
+        read: study → volume.
+        by: what tells the segmenter from any other, e.g. a digest of its weights.
+    """
+    request = _digest([view.digest, by])
+    with only_builder(folder):
+        save_json(folder / "crops.json", {"format": FORMAT, **asdict(view)})
+        for uid in tqdm(ids, "segmenting, cutting", unit="study", disable=not progress):
+            note = folder / f"{uid}.json"
+            if note.exists() and read_json(note)["request"] == request:
+                continue
+            volume = read(uid)
+            crops = cut_vertebrae(volume, segment(volume), view)
+            note.unlink(missing_ok=True)
+            save_array(folder / f"{uid}.npy", crops.planes)
+            save_json(note, {"request": request, **_entry(crops)})
+    return VertebraStore(folder, ids)
+
+
+def _entry(crops: VertebraCrops) -> dict[str, Any]:
+    return {
+        "levels": {name: box.to_dict() for name, box in crops.levels.items()},
+        "index": {name: where.tolist() for name, where in crops.index.items()},
+    }
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:20]
+
+
+class VertebraStore:
+    """Crops that :func:`build_vertebrae` has cut; read like a ``CropStore``.
+
+    Attributes:
+        ids: the studies.
+        view: what was cut.
+
+    Raises:
+        CspineError: no crops there, or none of a study.
+    """
+
+    def __init__(self, folder: Path, ids: Sequence[str]) -> None:
+        self.folder, self.ids = Path(folder), list(ids)
+        try:
+            setting = read_json(self.folder / "crops.json")
+            entries = {uid: read_json(self.folder / f"{uid}.json") for uid in self.ids}
+        except (FileNotFoundError, CspineError):
+            raise CspineError(f"no crops of all studies in {folder}: build them first") from None
+        setting.pop("format")
+        self.view = View(**setting)
+        self._levels = {uid: levels_from_json(e["levels"]) for uid, e in entries.items()}
+        self._index = {
+            uid: {name: np.array(rows, dtype=np.intp) for name, rows in e["index"].items()}
+            for uid, e in entries.items()
+        }
+
+    def levels(self, uid: str) -> dict[str, LevelBox]:
+        """The boxes that a study's crops were cut from."""
+        return self._levels[uid]
+
+    def found(self, uid: str) -> npt.NDArray[np.bool_]:
+        """Which of the seven levels have crops, (7,) bool."""
+        return np.array([level in self._levels[uid] for level in LEVELS])
+
+    def sequences(self, uid: str) -> VertebraCrops:
+        """The study's crops, memory-mapped: ``[k]`` gives level k's images (T, C, S, S)."""
+        planes = np.load(self.folder / f"{uid}.npy", mmap_mode="r")
+        return VertebraCrops(planes, self._index[uid], self._levels[uid])
