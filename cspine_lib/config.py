@@ -194,6 +194,7 @@ PROFILES: dict[str, Profile] = {
         slice_epochs=4,
         slice_lr=7e-4,
         slice_ema=0.97,
+        seg_epochs=40,
     ),
     "gpu": Profile(
         name="gpu",
