@@ -32,6 +32,10 @@ from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import RunRecord
 from cspine_lib.two_stage import open_cache
 
+SHARING = ("slices", "dlc")
+"""Kinds whose methods share networks of a fold; one network is common to both kinds, and
+whoever comes second waits for it."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -146,9 +150,10 @@ def _shares(names: Sequence[str], folds: Sequence[int]) -> list[tuple[int, tuple
 
     The longest of a fold first, so that no process is left alone with it in the end.
     """
-    sharing = tuple(name for name in names if get_recipe(name).kind == "slices")
-    others = [(name,) for name in names if name not in sharing]
-    groups = [sharing, *others] if sharing else others
+    kinds = {name: get_recipe(name).kind for name in names}
+    groups = [tuple(n for n in names if kinds[n] == kind) for kind in SHARING]
+    groups += [(name,) for name in names if kinds[name] not in SHARING]
+    groups = [group for group in groups if group]
     return [(k, group) for k in folds for group in groups]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from cspine_lib.anatomy import TARGETS
 from cspine_lib.errors import CspineError
 from cspine_lib.fold_cnn3d import cnn3d, cube_probabilities
+from cspine_lib.fold_dlc import dlc_fold
 from cspine_lib.fold_neck import neck_sequence
 from cspine_lib.fold_task import (
     VALIDATION_SHARE,
@@ -45,6 +46,7 @@ __all__ = [
     "FoldTask",
     "cnn3d",
     "cube_probabilities",
+    "dlc",
     "fold_pseudo_labels",
     "slice_probabilities",
     "slices",
@@ -151,6 +153,11 @@ def slices_from(task: FoldTask, visible: dict[str, FloatArray], labelled: Part) 
     )
 
 
+def dlc(task: FoldTask) -> FoldResult:
+    """Deck A's classifier, its single rival, and that one with forests (chapter 12)."""
+    return dlc_fold(task, fold_pseudo_labels)
+
+
 # --- two stages --------------------------------------------------------------------------------
 
 
@@ -193,5 +200,6 @@ KINDS: dict[str, Callable[[FoldTask], FoldResult]] = {
     "cnn3d": cnn3d,
     "segmented": segmented,
     "neck_sequence": neck_sequence,
+    "dlc": dlc,
 }
 """Kind of a recipe → how it is trained and applied to a fold."""

@@ -19,6 +19,7 @@ from cspine_lib.anatomy import TARGETS
 from cspine_lib.checkpoint import load_weights
 from cspine_lib.config import Profile, device_name, get_profile
 from cspine_lib.cost import Clock, Predictor
+from cspine_lib.dlc_predictors import load_dlc
 from cspine_lib.errors import CspineError
 from cspine_lib.fold_neck import load_neck, neck_probabilities
 from cspine_lib.fold_task import FloatArray, Validation
@@ -143,6 +144,7 @@ def _two_stage(recipe: Recipe, profile: Profile, out: Path, fold: int) -> FoldMo
 
 _LOADERS: dict[str, Callable[[Recipe, Profile, Path, int], FoldModel]] = {
     "cnn3d": _cube,
+    "dlc": load_dlc,
     "slices": _slices,
     "two_stage": _two_stage,
     "segmented": _segmented,

@@ -34,6 +34,10 @@ WEIGHT_FILES = 6
 """Copies of the weights that a training leaves: the best, the averaged, and its state."""
 
 
+SHARED = ("visibility", "detector", "dlc_single")
+"""Networks that several methods of a fold use."""
+
+
 @dataclass(frozen=True)
 class Need:
     """One stage of one method with what it costs."""
@@ -139,15 +143,15 @@ def make_plan(
         folds: which are meant; None: all.
         timed: measure a step of each network; else hours are not known.
     """
-    needs, known, labelled = [], {}, set[int]()
+    needs, known, trained = [], {}, dict[str, set[int]]()
     for recipe in recipes:
         meant = range(profile.folds) if folds is None else folds
         todo = {k for k in meant if not (out / recipe.name / f"fold{k}.json").exists()}
         for stage in stages_of(recipe, profile, census):
             here = todo
-            if stage.network == "visibility":  # shared by the slice classifiers of a fold
-                here = todo - labelled
-                labelled |= todo
+            if stage.network in SHARED:
+                here = todo - trained.setdefault(stage.network, set())
+                trained[stage.network] |= todo
             if stage.network not in known and here:
                 known[stage.network] = _cost(stage, recipe, profile, timed)
             if here:

@@ -17,9 +17,10 @@ from cspine_lib.errors import CspineError
 from cspine_lib.facts import facts
 from cspine_lib.metrics import pattern_labels
 from cspine_lib.neck_windows import CHANNELS
+from cspine_lib.plan_dlc import dlc_rows
+from cspine_lib.plan_winners import neck_row, segmented_rows, vertebra_bytes
 from cspine_lib.recipes import Recipe
 from cspine_lib.rsna import RsnaDataset
-from cspine_lib.vertebra_fit import view_of
 
 TRAINED = 0.85
 """Of a fold's training studies; the rest is for early stopping (``fold_methods``)."""
@@ -113,12 +114,20 @@ def stages_of(recipe: Recipe, profile: Profile, census: Census) -> list[Stage]:
     if recipe.kind == "cnn3d":
         own = [_cube_stage(recipe, profile, train, val + test)]
         return own if recipe.cube == "neck" else [*_locating(recipe, profile, census), *own]
+    if recipe.dlc is not None:
+        rows = dlc_rows(recipe.dlc, profile, census, train * TRAINED, val + test)
+        return [Stage(*row) for row in rows]
     if recipe.kind == "slices":
         return _slices(recipe, profile, census, train, val + test)
     if recipe.segmenter is not None:
-        return _segmented(recipe, profile, census)
+        masked = census.masked * (profile.folds - 1) / profile.folds * TRAINED
+        chosen = masked * _chosen(profile.seg25d_per_level, census, census.slices)
+        counts = (masked, chosen, census.studies * _looked_at(profile, census))
+        rate = census.positive_rate
+        rows = segmented_rows(recipe, profile, census.studies, TRAINED * train, rate, counts)
+        return [Stage(*row) for row in rows]
     if recipe.kind == "neck_sequence":
-        return [_neck_sequence(profile, train, val + test)]
+        return [Stage(*neck_row(profile, TRAINED * train, val + test))]
     sequences = N_LEVELS * TRAINED * train
     rate = census.positive_rate
     seen = sequences * (rate + profile.classifier_whole_share * (1 - rate))
@@ -145,65 +154,6 @@ def _cube_stage(recipe: Recipe, profile: Profile, train: float, judged: float) -
         round(TRAINED * train),
         profile.cube_epochs,
         profile.cube_batch,
-        round(2 * judged),
-    )
-
-
-def _segmented(recipe: Recipe, profile: Profile, census: Census) -> list[Stage]:
-    """U-Net and sequence nets of a winner."""
-    assert recipe.segmenter is not None and recipe.vertebra is not None
-    train = census.studies * (profile.folds - 1) / profile.folds
-    masked = census.masked * (profile.folds - 1) / profile.folds * TRAINED
-    if recipe.segmenter.dims == 3:
-        unet = Stage(
-            "3D U-Net",
-            "unet3d",
-            1,
-            round(masked),
-            profile.seg_epochs,
-            profile.seg_batch,
-            census.studies,
-        )
-    else:
-        chosen = masked * _chosen(profile.seg25d_per_level, census, census.slices)
-        looked_at = round(census.studies * _looked_at(profile, census))
-        unet = Stage(
-            "2.5D U-Net",
-            "unet25d",
-            1,
-            round(chosen),
-            profile.seg25d_epochs,
-            profile.seg25d_batch,
-            looked_at,
-        )
-    members = recipe.members
-    part = TRAINED * train * ((members - 1) / members if members > 1 else 1)
-    judged = 2 * (census.studies / profile.folds * members + train)
-    study = recipe.vertebra.scope == "study"
-    rate = census.positive_rate
-    share = rate + profile.classifier_whole_share * (1 - rate)
-    return [
-        unet,
-        Stage(
-            "sequence nets",
-            "vertebrae",
-            members,
-            round(part if study else N_LEVELS * part * share),
-            profile.study_epochs if study else profile.classifier_epochs,
-            profile.study_batch if study else profile.classifier_batch,
-            round(judged if study else N_LEVELS * judged),
-        ),
-    ]
-
-
-def _neck_sequence(profile: Profile, train: float, judged: float) -> Stage:
-    return Stage(
-        "slices in sequence",
-        "neck_sequence",
-        1,
-        round(TRAINED * train),
-        profile.neck_epochs,
-        profile.study_batch,
         round(2 * judged),
     )
 
@@ -282,7 +232,7 @@ def stored_bytes(recipes: Sequence[Recipe], profile: Profile, census: Census) ->
         found["cache, whole volumes"] = n * voxels * 2 + census.masked * voxels + stacks
     else:
         found["cache, small slices"] = n * _looked_at(profile, census) * low
-    if "slices" in kinds and profile.cache == "volume":
+    if {"slices", "dlc"} & kinds and profile.cache == "volume":
         found["whole slices"] = n * census.slices * profile.slice_px**2
     for recipe in recipes:
         if recipe.kind == "cnn3d":
@@ -290,7 +240,8 @@ def stored_bytes(recipes: Sequence[Recipe], profile: Profile, census: Census) ->
             voxels = float(np.prod(_cube_spec(recipe, profile).shape_zyx))
             found[f"cubes of {recipe.name}"] = cubes * n * voxels
         if recipe.segmenter is not None and recipe.vertebra is not None:
-            found[f"crops of {recipe.name}"] = _vertebra_bytes(recipe, profile, census)
+            height = LEVEL_MM / census.pitch_mm
+            found[f"crops of {recipe.name}"] = vertebra_bytes(recipe, profile, n, height)
         if recipe.kind == "neck_sequence":
             pixels = len(CHANNELS) * profile.neck_px**2
             found["windowed slices"] = n * profile.neck_frames * float(pixels)
@@ -300,16 +251,6 @@ def stored_bytes(recipes: Sequence[Recipe], profile: Profile, census: Census) ->
             train = n * (profile.folds - 1)
             found[f"crops of {recipe.name}"] = train * N_LEVELS * frames * STACK * size
     return found
-
-
-def _vertebra_bytes(recipe: Recipe, profile: Profile, census: Census) -> float:
-    """Crops of all folds: of a level each slice once, at most those of its height."""
-    assert recipe.vertebra is not None
-    view = view_of(recipe.vertebra, profile)
-    height = LEVEL_MM / census.pitch_mm + view.channels
-    slices = min(view.frames * view.channels, height)
-    planes = N_LEVELS * slices * (1 + view.outline)
-    return profile.folds * census.studies * planes * view.size**2
 
 
 def _cube_spec(recipe: Recipe, profile: Profile) -> CubeSpec:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from cspine_lib.anatomy import N_LEVELS
 from cspine_lib.config import Profile, device_name
 from cspine_lib.cubes import spine_spec
+from cspine_lib.dlc_method import build_dlc_net
 from cspine_lib.models3d import NeckCNN3D
 from cspine_lib.neck_windows import build_neck_net
 from cspine_lib.recipes import Recipe, VertebraRecipe
@@ -78,6 +79,7 @@ def _network(
 ) -> tuple[Callable[[], nn.Module], tuple[int, ...]]:
     """How it is built, and the shape of one sample."""
     low, px = profile.localiser_px, profile.slice_px
+    seen = min(profile.dlc_px, px)
     frames = recipe.sequence.frames or profile.frames
     if recipe.kind in ("segmented", "neck_sequence"):
         return _winner(name, recipe, profile)
@@ -86,6 +88,9 @@ def _network(
         "spine_cube": (NeckCNN3D, (1, *spine_spec(profile).shape_zyx)),
         "localiser": (lambda: build_localiser(profile, "random"), (3, low, low)),
         "visibility": (lambda: build_visibility_net(profile, "random"), (3, low, low)),
+        "detector": (lambda: build_visibility_net(profile, "random"), (3, low, low)),
+        "dlc": (lambda: build_dlc_net(profile, "random"), (3, seen, seen)),
+        "dlc_single": (lambda: build_dlc_net(profile, "random"), (3, seen, seen)),
         "slices1": (lambda: build_slice_classifier(profile, 1, "random"), (3, px, px)),
         "slices2": (lambda: build_slice_classifier(profile, 2, "random"), (3, px, px)),
         "sequence": (

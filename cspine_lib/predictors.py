@@ -19,6 +19,7 @@ from cspine_lib.anatomy import LEVELS, TARGETS, TRAIN_IMAGES
 from cspine_lib.config import DEFAULT_SEED, Profile, device_name
 from cspine_lib.cost import STEPS, Clock, Predictor, split_table, time_studies
 from cspine_lib.cubes import neck_cube, spine_cube, spine_spec
+from cspine_lib.dlc_predictors import untrained_dlc
 from cspine_lib.fold_cnn3d import cube_probabilities
 from cspine_lib.fold_task import Validation
 from cspine_lib.jobs import usable_cores
@@ -203,6 +204,8 @@ def untrained(method: str, profile: Profile) -> Predictor:
     if recipe.kind == "cnn3d":
         nets = untrained_localisers(recipe, profile) if recipe.cube == "spine" else []
         return CubePredictor(NeckCNN3D().to(device).eval(), recipe, profile, None, nets)
+    if recipe.dlc is not None:
+        return untrained_dlc(recipe.dlc, profile)
     if recipe.slices is not None:
         net = build_slice_classifier(profile, recipe.slices.heads, "random")
         return SlicePredictor(net.to(device).eval(), recipe, profile)

@@ -55,6 +55,16 @@ class SlicesRecipe:
 
 
 @dataclass(frozen=True)
+class DlcRecipe:
+    """Deck A: fracture and visibility of the levels from one image of a whole slice."""
+
+    located: bool = True
+    """A detection network says which slices show a level; else each has its study's labels."""
+    forests: bool = False
+    """Sequential random forests on the single classifier's features, with the detector's prior."""
+
+
+@dataclass(frozen=True)
 class SegmenterRecipe:
     """A U-Net in the place of stage 1: every voxel gets a level."""
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from cspine_lib.errors import CspineError
 from cspine_lib.recipe_parts import (
     Crop,
+    DlcRecipe,
     LocaliserRecipe,
     SegmenterRecipe,
     SequenceRecipe,
@@ -22,6 +23,7 @@ from cspine_lib.recipe_parts import (
 __all__ = [
     "RECIPES",
     "Crop",
+    "DlcRecipe",
     "LocaliserRecipe",
     "Recipe",
     "SegmenterRecipe",
@@ -51,6 +53,7 @@ class Recipe:
     """``segmented``: networks a fold, each trained without its own part of the studies; from
     two on, rules for levels in context and for the neck are learned from what they say of
     those parts."""
+    dlc: DlcRecipe | None = None
     cube: Literal["neck", "spine"] = "neck"
     """``cnn3d``: the whole study as a cube, or the spine alone at stage 2's mm per voxel."""
     localiser: LocaliserRecipe = field(default_factory=LocaliserRecipe)
@@ -154,6 +157,30 @@ _TABLE = (
         slide_score=None,
         sequence=SequenceRecipe(frames=16),
     ),
+    Recipe(
+        name="dlc",
+        title="detection-localised classifier",
+        slide="deck A, Detection Localized Fracture Classifier",
+        slide_score=None,
+        kind="dlc",
+        dlc=DlcRecipe(),
+    ),
+    Recipe(
+        name="single_classifier",
+        title="the same classifier without a detection network",
+        slide="deck A, single classifier",
+        slide_score=None,
+        kind="dlc",
+        dlc=DlcRecipe(located=False),
+    ),
+    Recipe(
+        name="forest_classifier",
+        title="single classifier + sequential random forests",
+        slide="deck A, classifier enhanced by sequential random forests",
+        slide_score=None,
+        kind="dlc",
+        dlc=DlcRecipe(located=False, forests=True),
+    ),
 )
 
 _WINNERS = (
@@ -212,20 +239,14 @@ _WINNERS = (
     ),
 )
 
+_SEGMENTED = ("segmenter", "vertebra", "members")
 _NOT_FOR = {
-    "two_stage": ("kind", "slices", "cube", "segmenter", "vertebra", "members"),
-    "slices": ("cube", "localiser", "sequence", "segmenter", "vertebra", "members"),
-    "cnn3d": ("slices", "sequence", "segmenter", "vertebra", "members"),
-    "segmented": ("slices", "cube", "localiser", "sequence"),
-    "neck_sequence": (
-        "slices",
-        "cube",
-        "localiser",
-        "sequence",
-        "segmenter",
-        "vertebra",
-        "members",
-    ),
+    "two_stage": ("kind", "slices", "cube", "dlc", *_SEGMENTED),
+    "slices": ("cube", "localiser", "sequence", "dlc", *_SEGMENTED),
+    "cnn3d": ("slices", "sequence", "dlc", *_SEGMENTED),
+    "dlc": ("slices", "cube", "localiser", "sequence", *_SEGMENTED),
+    "segmented": ("slices", "cube", "localiser", "sequence", "dlc"),
+    "neck_sequence": ("slices", "cube", "localiser", "sequence", "dlc", *_SEGMENTED),
 }
 
 

@@ -74,7 +74,10 @@ class SliceClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, P, P) floats in 0..1 → ``visible`` and ``fracture``, logits (B, 7) each."""
-        features = self.encoder(images)  # (B, F)
+        return self.from_features(self.encoder(images))
+
+    def from_features(self, features: Tensor) -> dict[str, Tensor]:
+        """The encoder's features (B, F) → the same two tables."""
         if len(self.heads) == 1:
             visible, fracture = self.heads[0](features).split(N_LEVELS, dim=1)
         else:

@@ -25,6 +25,10 @@ HEAVY = {
     "cost",
     "cubes",
     "datasets",
+    "dlc_forests",
+    "dlc_method",
+    "dlc_predictors",
+    "dlc_slices",
     "engine",
     "experiment",
     "fold_jobs",
@@ -34,6 +38,7 @@ HEAVY = {
     "leak_demo",
     "final_set",
     "fold_cnn3d",
+    "fold_dlc",
     "fold_methods",
     "fold_predictors",
     "loops",
@@ -70,6 +75,7 @@ HEAVY = {
     "segment_data",
     "segment",
     "winner_predictors",
+    "plan_winners",
 }
 """Modules that train or run a network: they may import torch.  No others may."""
 

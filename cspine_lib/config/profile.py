@@ -73,6 +73,37 @@ class Profile:
     slice_batch: int = 32
     slice_lr: float = 1e-3
     slice_ema: float | None = None
+    # Deck A: detection network, localised classifier, its rivals.
+    dlc_px: int = 36
+    """Side of what the networks see, cut from slices of ``slice_px``: their mm a pixel stay."""
+    dlc_centre_yx: tuple[float, float] = (0.6, 0.5)
+    """Middle of that cut as shares of the slice: the spine lies behind the middle."""
+    dlc_rounds: int = 1
+    """Times that the detection network is trained again on what it has labelled itself."""
+    dlc_confident: float = 0.9
+    """A slice extends the detector's training if it is so sure of each of its levels."""
+    dlc_detector_per_level: int = 4
+    dlc_detector_epochs: int = 2
+    dlc_detector_lr: float = 5e-4
+    dlc_nets: int = 1
+    """Networks of an ensemble."""
+    dlc_per_level: int = 6
+    """Slices of each level, and of none, that a study offers to training."""
+    dlc_per_study: int = 10
+    """Slices that an epoch looks at, per training study: those of broken levels come first."""
+    dlc_epochs: int = 9
+    dlc_batch: int = 32
+    dlc_lr: float = 8e-4
+    dlc_ema: float | None = None
+    dlc_fracture_weight: float = 2.0
+    dlc_visible_weight: float = 1.0
+    """Weights of the two BCE terms in the sum."""
+    dlc_pitch_mm: float = 3.4
+    """Largest distance between the slices that are looked at in prediction."""
+    dlc_forest_rounds: int = 3
+    dlc_trees: int = 60
+    dlc_leaf: int = 20
+    """Fewest rows in a leaf of a forest."""
     # U-Nets that name the levels: the whole study as a cube, or the cache's small slices.
     seg_px: int = 64
     seg_epochs: int = 60
@@ -102,31 +133,21 @@ class Profile:
 
 
 _WINNERS = ("seg_", "seg25d_", "vertebra_", "study_", "neck_")
+_STAGE2 = ("crop_", "classifier_", "frames")
 NOT_FOR = {
-    "two_stage": ("cube_", "slice_", *_WINNERS),
-    "slices": ("cube_", "crop_", "classifier_", "frames", *_WINNERS),
-    "cnn3d": (
-        "slice_",
-        "slices_",
-        "localiser_",
-        "crop_",
-        "classifier_",
-        "frames",
-        "backbone",
+    "two_stage": ("cube_", "slice_", "dlc_", *_WINNERS),
+    "slices": ("cube_", "dlc_", *_STAGE2, *_WINNERS),
+    "cnn3d": ("slice_", "slices_", "localiser_", "backbone", "dlc_", *_STAGE2, *_WINNERS),
+    "cnn3d_spine": ("slice_", "classifier_", "cube_px", "dlc_", *_WINNERS),
+    "dlc": (
+        *("cube_", "slice_per_level", "slice_epochs", "slice_batch", "slice_lr", "slice_ema"),
+        *_STAGE2,
         *_WINNERS,
     ),
-    "cnn3d_spine": ("slice_", "classifier_", "cube_px", *_WINNERS),
-    "segmented": ("cube_", "slice_", "slices_", "frames", "neck_"),
+    "segmented": ("cube_", "slice_", "slices_", "frames", "neck_", "dlc_"),
     "neck_sequence": (
-        "cube_",
-        "slice_",
-        "slices_",
-        "crop_",
-        "classifier_",
-        "frames",
-        "seg",
-        "vertebra_",
-        "study_epochs",
+        *("cube_", "slice_", "slices_", "seg", "vertebra_", "study_epochs", "dlc_"),
+        *_STAGE2,
     ),
 }
 """Kind of a recipe → beginnings of the settings that it does not look at."""
