@@ -54,10 +54,12 @@ test-browser: .venv/ready
 # "make notebooks" under the same CSPINE_PROFILE draws them.
 PROFILE ?= laptop
 results: .venv/ready
-	$(BIN)/cspine run --methods all --profile $(PROFILE) --record
+	$(BIN)/cspine run --methods systems --profile $(PROFILE) --record
 	$(BIN)/cspine run --methods cnn3d_spine --profile $(PROFILE) --folds 0
-	$(BIN)/cspine final --methods all --profile $(PROFILE) --record
+	$(BIN)/cspine final --methods systems --profile $(PROFILE) --record
 	$(BIN)/cspine ablate --profile $(PROFILE)
+	$(BIN)/python -m cspine_lib.beyond_lab --profile $(PROFILE)
+	$(BIN)/python -m cspine_lib.norm_grid --profile $(PROFILE)
 	$(BIN)/python -m cspine_lib.leak_demo --profile $(PROFILE) --folds 0
 	for d in 0.35 0.65; do \
 	  $(BIN)/cspine phantom data/phantom-$(PROFILE)-$$d --profile $(PROFILE) --test-studies 0 \

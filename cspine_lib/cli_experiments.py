@@ -9,6 +9,7 @@ import typer
 
 from cspine_lib.cli_options import (
     DataOption,
+    MethodsOption,
     ProfileOption,
     QuietOption,
     RecordOption,
@@ -19,7 +20,7 @@ from cspine_lib.reach import profile_in_reach
 
 
 def run(
-    methods: Annotated[str, typer.Option("--methods", help="'all', or names with commas.")] = "all",
+    methods: MethodsOption = "all",
     data: DataOption = None,
     profile: ProfileOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the experiment.")] = None,
@@ -70,7 +71,7 @@ def run(
 
 
 def final(
-    methods: Annotated[str, typer.Option("--methods", help="'all', or names with commas.")] = "all",
+    methods: MethodsOption = "all",
     data: DataOption = None,
     profile: ProfileOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the experiment.")] = None,

@@ -15,3 +15,5 @@ DataOption = Annotated[
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything that is drawn.")]
 RecordOption = Annotated[bool, typer.Option("--record", help="Put records into results/.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+METHODS_HELP = "Names with commas; all: deck B's four; deck-a, winners; systems: everything."
+MethodsOption = Annotated[str, typer.Option("--methods", help=METHODS_HELP)]

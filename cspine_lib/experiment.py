@@ -33,18 +33,28 @@ from cspine_lib.two_stage import open_cache
 DECK_B = ("cnn3d", "single_head", "multi_head", "crop_bilstm")
 """The four methods of the deck's results table, in its order."""
 
+DECK_A = ("single_classifier", "forest_classifier", "dlc")
+"""Deck A's classifier alone, enhanced by forests, and detection-localised."""
+WINNERS = ("salehinejad", "second_place", "first_place_study", "first_place")
+"""The systems of the challenge and of the literature."""
+SYSTEMS = (*DECK_B, *DECK_A, *WINNERS, "beyond")
+"""Every system of the table of all systems, our own best last."""
+GROUPS = {"all": DECK_B, "deck-a": DECK_A, "winners": WINNERS, "systems": SYSTEMS}
+"""Names that stand for several methods."""
+
 TAG = "cv"
 """End of the names of the records of all folds of a profile's own data."""
 
 
 def chosen_methods(names: str) -> list[str]:
-    """``all``, or names with commas between → recipe names.
+    """Names of methods or of ``GROUPS`` with commas between → recipe names, each once.
 
     Raises:
         CspineError: an unknown name.
     """
-    wanted = list(DECK_B) if names.strip() == "all" else [n.strip() for n in names.split(",")]
-    return [get_recipe(name).name for name in wanted]
+    wanted = [n.strip() for n in names.split(",")]
+    each = [name for n in wanted for name in GROUPS.get(n, (n,))]
+    return list(dict.fromkeys(get_recipe(name).name for name in each))
 
 
 def outer_folds(

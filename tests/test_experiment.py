@@ -41,6 +41,9 @@ def test_folds_are_the_same_for_all_and_share_masks_evenly(dataset):
 def test_names_of_methods():
     assert chosen_methods("all") == ["cnn3d", "single_head", "multi_head", "crop_bilstm"]
     assert chosen_methods("cnn3d, crop_attention") == ["cnn3d", "crop_attention"]
+    assert chosen_methods("deck-a,dlc") == ["single_classifier", "forest_classifier", "dlc"]
+    everything = chosen_methods("systems")
+    assert len(everything) == len(set(everything)) == 12 and everything[-1] == "beyond"
     with pytest.raises(CspineError, match="known methods"):
         chosen_methods("u_net")
 
