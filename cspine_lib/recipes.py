@@ -234,7 +234,7 @@ _WINNERS = (
         slide_score=None,
         kind="segmented",
         segmenter=SegmenterRecipe(3),
-        vertebra=VertebraRecipe(frames=10, crop_scale=1.4),
+        vertebra=VertebraRecipe(frames=8, crop_scale=1.4),
         members=3,
     ),
 )
