@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-browser lab lint results notebooks bench clean
+.PHONY: demo test test-browser site test-site lab lint results notebooks bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,8 @@ help:
 	@echo "make lab    JupyterLab on the notebooks"
 	@echo "make results PROFILE=gpu   every record of the results tables, under a profile; resumes"
 	@echo "make bench  one full-size study from files to probabilities, timed against deck B's settings"
+	@echo "make site   the course as a website in build/site, from the committed outputs"
+	@echo "make test-site   its pages, links and search in headless Chromium"
 	@echo "make test-browser   the viewer in a real JupyterLab (needs an installed Chromium)"
 
 .venv/ready: pyproject.toml constraints.txt
@@ -49,6 +51,17 @@ test-browser: .venv/ready
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[browser]"
 	$(BIN)/cspine prepare --profile ci
 	$(BIN)/pytest -m browser tests/browser
+
+# The course as static pages, from committed outputs: nothing is executed.  Once the extra is
+# installed no network is needed, neither to build nor to read.
+site: .venv/ready
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[site]"
+	$(BIN)/python website/build.py build/site
+
+# Every page and link of it in headless Chromium; some screenshots land in runs/site.
+test-site: site
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[browser]"
+	$(BIN)/pytest -m site tests/website
 
 # All that the tables are drawn from; stopped and started again, it goes on.  Then
 # "make notebooks" under the same CSPINE_PROFILE draws them.

@@ -48,10 +48,10 @@ def build(out: Path) -> int:
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-c", str(HERE), "-W", "--keep-going"]
     command += ["-q", "-d", f"{out}-doctrees", str(sources), str(out)]
     status = subprocess.run(command, cwd=ROOT).returncode
+    package = metadata.distribution("sphinx-mathjax-offline")
+    mathjax = Path(str(package.locate_file("sphinx-mathjax-offline/static/mathjax")))
+    copy_mathjax(mathjax, out / "_static" / "mathjax")
     if status == 0:
-        package = metadata.distribution("sphinx-mathjax-offline")
-        mathjax = Path(str(package.locate_file("sphinx-mathjax-offline/static/mathjax")))
-        copy_mathjax(mathjax, out / "_static" / "mathjax")
         print(f"the site is in {out}: open index.html, or serve the folder for its search")
     return status
 

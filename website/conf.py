@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "website")]
 _PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 project = "Cervical spine fractures in CT"
@@ -25,6 +25,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx.ext.mathjax",
+    "signatures",
 ]
 
 # --- notebooks and Markdown ---
@@ -41,14 +42,19 @@ autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_use_ivar = True
 napoleon_use_rtype = False
+python_use_unqualified_type_names = True
 toc_object_entries_show_parents = "hide"
 add_module_names = False
+# Names of fields, such as shape_zyx, that several classes have: Sphinx would make links of them.
+suppress_warnings = ["ref.python"]
 
 # --- pages ---
 html_theme = "sphinx_book_theme"
 html_title = "Cervical spine fractures in CT"
 html_static_path = [str(ROOT / "website" / "static")]
 html_css_files = ["style.css"]
+html_favicon = str(ROOT / "website" / "static" / "favicon.svg")
+html_context = {"default_mode": "auto"}
 html_show_sphinx = False
 html_show_copyright = False
 html_theme_options = {

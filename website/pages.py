@@ -124,13 +124,13 @@ def _write(path: Path, text: str) -> None:
 def _toctree(pages: list[str], caption: str = "") -> str:
     lines = ["", "```{toctree}", ":hidden:", ":maxdepth: 1"]
     lines += [f":caption: {caption}"] if caption else []
-    lines += ["", *(page.rsplit(".", 1)[0] for page in pages), "```", ""]
+    lines += ["", *(re.sub(r"\.(md|ipynb)$", "", page) for page in pages), "```", ""]
     return "\n".join(lines)
 
 
 def _navigation(parts: dict[str, list[str]]) -> str:
     trees = [_toctree(pages, caption) for caption, pages in parts.items()]
-    trees.insert(2, _toctree(["api/index.md"], "Reference"))
+    trees.insert(2, _toctree(["reference.md"], "Library"))
     return "\n" + "".join(trees)
 
 
@@ -143,9 +143,9 @@ def _api(folder: Path, root: Path) -> list[str]:
     lines = [
         "# Reference",
         "",
-        "Every module of `cspine_lib`, from its docstrings. A module imports only from lower floors.",
-        "Lengths are in millimetres where a name ends in `_mm`, densities in Hounsfield units where",
-        "it ends in `_hu`, and axes run as the name says: `_zyx` is slices, rows, columns.",
+        "Every module of `cspine_lib`, from its docstrings. A module imports only from lower",
+        "floors. Lengths are in millimetres where a name ends in `_mm`, densities in Hounsfield",
+        "units where it ends in `_hu`; axes run as names say, `_zyx`: slices, rows, columns.",
         "",
     ]
     pages = []
@@ -154,13 +154,15 @@ def _api(folder: Path, root: Path) -> list[str]:
         lines += ["| module | its duty |", "| --- | --- |"]
         for name in re.findall(r"`(\w+)`", names):
             files = _files(root / "cspine_lib", name)
-            _write(folder / "api" / f"{name}.md", _module_page(name, files, root))
-            pages.append(f"api/{name}.md")
-            lines.append(f"| [{name}]({name}.md) | {_duty(files[0])} |")
+            page = f"api/cspine_lib.{name}.md"  # a module may be called index
+            _write(folder / page, _module_page(name, files, root))
+            pages.append(page)
+            lines.append(f"| [{name}]({page}) | {_duty(files[0])} |")
         lines.append("")
-    lines.append(_toctree([page.removeprefix("api/") for page in sorted(pages)]))
-    _write(folder / "api" / "index.md", "\n".join(lines))
-    return ["api/index.md", *pages]
+    names = sorted(Path(page).stem.removeprefix("cspine_lib.") for page in pages)
+    lines.append(_toctree([f"{name} <api/cspine_lib.{name}>" for name in names]))
+    _write(folder / "reference.md", "\n".join(lines))
+    return ["reference.md", *pages]
 
 
 def _files(library: Path, name: str) -> list[Path]:
@@ -178,11 +180,13 @@ def _duty(path: Path) -> str:
 
 
 def _module_page(name: str, files: list[Path], root: Path) -> str:
-    lines = [f"# {name}", ""]
+    lines = [f"# `cspine_lib.{name}`", ""]
     for path in files:
         parts = path.relative_to(root).with_suffix("").parts
         full = ".".join(p for p in parts if p != "__init__")
         if path != files[0]:
             lines += [f"## {full.removeprefix('cspine_lib.')}", ""]
-        lines += ["```{eval-rst}", f".. automodule:: {full}", "   :members:", "```", ""]
+        lines += ["```{eval-rst}", f".. automodule:: {full}", "   :members:"]
+        # What a package passes on is shown where it is defined.
+        lines += ["   :ignore-module-all:", "```", ""]
     return "\n".join(lines)

@@ -73,7 +73,7 @@ def reliability_table(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = 10) -> pd.
 
 
 def expected_calibration_error(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = 10) -> float:
-    """Mean |predicted − observed| over the groups of ``reliability_table``, weighted by size."""
+    """Mean distance of predicted from observed over ``reliability_table``, weighted by size."""
     table = reliability_table(y, p, bins)
     gap = (table["predicted"] - table["observed"]).abs()
     return float((gap * table["n"]).sum() / table["n"].sum())
