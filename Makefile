@@ -81,6 +81,7 @@ results: .venv/ready
 	    --folds 0 --record --tag difficulty-$$d || exit 1; \
 	done
 	$(BIN)/python -m cspine_lib.results README.md
+	$(BIN)/python -m cspine_lib.model_card docs/model_card.md
 
 # Executes the notebooks in place, top to bottom, under the profile of the committed outputs.
 notebooks: .venv/ready

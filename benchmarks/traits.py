@@ -111,17 +111,19 @@ def by_fracture(frame: pd.DataFrame, studies: dict[str, Any]) -> list[str]:
 
 def page(frame: pd.DataFrame, studies: dict[str, Any], name: str) -> str:
     """Both tables in Markdown."""
-    head = "| the study | studies | loss | minus the others [95%] | AUROC | minus the others [95%] |"
+    head = (
+        "| the study | studies | loss | minus the others [95%] | AUROC | minus the others [95%] |"
+    )
     return "\n".join(
         [
             "# For whom it works less well",
             "",
-            f"Out-of-fold predictions of `{name}` on the phantom, split by what was drawn in each",
-            "study. Made by `benchmarks/traits.py`. Loss per exam, lower is better; AUROC over all",
-            "levels at once. The intervals resample studies on both sides. **Simulated scans**: that a",
-            "trait costs nothing here does not say that it costs nothing in patients, for these traits",
-            f"are as mild as they were drawn. With {len(TRAITS)} traits, one interval in twenty misses",
-            "zero by chance.",
+            f"Out-of-fold predictions of `{name}` on the phantom, split by what was drawn in",
+            "each study; made by `benchmarks/traits.py`. Loss per exam, lower is better; AUROC over",
+            "all levels at once. The intervals resample studies on both sides. **Simulated scans**:",
+            "that a trait costs nothing here does not say that it costs nothing in patients, for the",
+            f"traits are as mild as they were drawn. With {len(TRAITS)} traits, one interval in twenty",
+            "misses zero by chance.",
             "",
             head,
             "|" + " --- |" * 6,

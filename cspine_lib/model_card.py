@@ -175,12 +175,13 @@ def _time(groups: Sequence[Group], folder: Path) -> str:
         rows.append([_where(record), record.device, _cores(record), training, shown])
     head = ["run", "device", "cores", "training, hours", "seconds per study, from files"]
     hours, kwh, kg = footprint(folder)
+    watt, factor = WATT_PER_CORE, KG_CO2_PER_KWH
     total = (
-        f"All recorded trainings of all methods together: {_number(hours, 1)} hours. No meter was "
-        f"read. At an assumed {WATT_PER_CORE[0]:.0f} to {WATT_PER_CORE[1]:.0f} W per busy core that "
-        f"is {kwh[0]:.2f} to {kwh[1]:.2f} kWh, and at {KG_CO2_PER_KWH[0]} to {KG_CO2_PER_KWH[1]} kg "
-        f"of CO₂ per kWh {kg[0]:.3f} to {kg[1]:.2f} kg. Searches on the tune set and runs that were "
-        "not recorded are not in it."
+        f"All recorded trainings of all methods together: {_number(hours, 1)} hours. No meter "
+        f"was read. At an assumed {watt[0]:.0f} to {watt[1]:.0f} W per busy core that is "
+        f"{kwh[0]:.2f} to {kwh[1]:.2f} kWh, and at {factor[0]} to {factor[1]} kg of CO₂ per kWh "
+        f"{kg[0]:.3f} to {kg[1]:.2f} kg. Searches on the tune set and runs that were not "
+        "recorded are not in it."
     )
     return _table(head, sorted(rows)) + "\n\n" + total
 
