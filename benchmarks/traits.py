@@ -22,6 +22,13 @@ from cspine_lib.results import read_predictions
 from cspine_lib.runs import atomic_write_text, read_json
 
 RESAMPLES = 2000
+INTRODUCTION = """\
+Out-of-fold predictions of `{name}` on the phantom, split by what was drawn in
+each study; made by `benchmarks/traits.py`. Loss per exam, lower is better; AUROC over
+all levels at once. The intervals resample studies on both sides. **Simulated scans**:
+that a trait costs nothing here does not say that it costs nothing in patients, for the
+traits are as mild as they were drawn. With {n} traits, one interval in twenty
+misses zero by chance."""
 TRAITS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "files stored feet first": lambda s: s["traps"]["feet_first"],
     "field of view cut off at the top or bottom": lambda s: (
@@ -118,12 +125,7 @@ def page(frame: pd.DataFrame, studies: dict[str, Any], name: str) -> str:
         [
             "# For whom it works less well",
             "",
-            f"Out-of-fold predictions of `{name}` on the phantom, split by what was drawn in",
-            "each study; made by `benchmarks/traits.py`. Loss per exam, lower is better; AUROC over",
-            "all levels at once. The intervals resample studies on both sides. **Simulated scans**:",
-            "that a trait costs nothing here does not say that it costs nothing in patients, for the",
-            f"traits are as mild as they were drawn. With {len(TRAITS)} traits, one interval in twenty",
-            "misses zero by chance.",
+            INTRODUCTION.format(name=name, n=len(TRAITS)),
             "",
             head,
             "|" + " --- |" * 6,
