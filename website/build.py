@@ -51,6 +51,8 @@ def build(out: Path) -> int:
     package = metadata.distribution("sphinx-mathjax-offline")
     mathjax = Path(str(package.locate_file("sphinx-mathjax-offline/static/mathjax")))
     copy_mathjax(mathjax, out / "_static" / "mathjax")
+    for template in (out / "_static").glob("*.html"):
+        template.unlink()  # of the theme's own build; they are no pages
     if status == 0:
         print(f"the site is in {out}: open index.html, or serve the folder for its search")
     return status

@@ -24,6 +24,8 @@ sys.path.insert(0, str(ROOT / "website"))
 
 pytestmark = pytest.mark.site
 
+PATIENCE_MS = 180_000
+"""Of one page; on an idle machine it takes half a second."""
 LINKS = "() => [...document.querySelectorAll('a[href]')].map(a => a.href)"
 IDS = "() => [...document.querySelectorAll('[id], a[name]')].map(e => e.id || e.name)"
 BROKEN = """() => [...document.images].filter(i => i.loading !== 'lazy' && i.complete
@@ -78,6 +80,7 @@ class Watched:
     def __init__(self, browser, address: str, width: int = 1400) -> None:
         self.address, self.errors = address, []
         self.page = browser.new_page(viewport={"width": width, "height": 1000})
+        self.page.set_default_timeout(PATIENCE_MS)
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self._note(f"script: {error}"))
         self.page.on("requestfailed", lambda r: self._note(f"failed: {r.url}"))
@@ -102,7 +105,7 @@ class Watched:
     def open(self, path: str) -> None:
         self.page.goto(f"{self.address}/{path}", wait_until="load")
         if self.page.locator(".math").count():
-            self.page.wait_for_selector("mjx-container", timeout=20_000, state="attached")
+            self.page.wait_for_selector("mjx-container", state="attached")
 
 
 def _all_pages() -> list[str]:
@@ -173,11 +176,10 @@ def test_search_finds_a_word(browser, address, word, title):
     watched.page.keyboard.press("Control+k")
     watched.page.keyboard.type(word)
     watched.page.keyboard.press("Enter")
-    watched.page.wait_for_selector("#search-results li", timeout=20_000)
+    watched.page.wait_for_selector("#search-results li")
     watched.page.wait_for_function(
         "t => document.querySelector('#search-results').innerText.includes(t)",
         arg=title,
-        timeout=20_000,
     )
     hit = watched.page.locator("#search-results li a", has_text=title).first
     hit.click()
