@@ -200,7 +200,7 @@ def test_a_word_that_is_nowhere_is_not_found(browser, address):
 def test_solutions_are_folded_until_they_are_asked_for(browser, address):
     watched = Watched(browser, address)
     watched.open("notebooks/03_labels_from_masks.html")
-    solutions = watched.page.locator("details", has_text="Solution")
+    solutions = watched.page.locator("article details", has_text="Solution")
     assert solutions.count() >= 3
     code = solutions.first.locator("pre").first
     assert not code.is_visible()
