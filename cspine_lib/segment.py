@@ -162,6 +162,11 @@ class Segmenter:
 
     def segment(self, volume: Volume) -> LabelMap:
         """Levels on the network's own grid, cleaned of small pieces."""
+        raw = self.raw(volume)
+        return LabelMap.cleaned(raw.cells, raw.scale_zyx, raw.depth)
+
+    def raw(self, volume: Volume) -> LabelMap:
+        """Levels on the network's own grid, as the network has them."""
         return self._cubes(volume) if self.recipe.dims == 3 else self._slices(volume)
 
     @torch.inference_mode()
@@ -170,7 +175,7 @@ class Segmenter:
         cube = torch.from_numpy(neck_cube(volume, (side, side, side))[0]).to(self._device)
         logits = self.net(cube[None, None].float() / 255.0)[0]
         z, y, x = (n / side for n in volume.shape_zyx)
-        return LabelMap.cleaned(_classes(logits), (z, y, x), volume.shape_zyx[0])
+        return LabelMap(_classes(logits), (z, y, x), volume.shape_zyx[0])
 
     @torch.inference_mode()
     def _slices(self, volume: Volume) -> LabelMap:
@@ -186,7 +191,7 @@ class Segmenter:
         native = max(volume.shape_zyx[1:]) / px
         between = float(z_index[1] - z_index[0]) if len(z_index) > 1 else 1.0
         scale = (between, native, native)
-        return LabelMap.cleaned(np.concatenate(said), scale, volume.shape_zyx[0])
+        return LabelMap(np.concatenate(said), scale, volume.shape_zyx[0])
 
     @property
     def _device(self) -> torch.device:
