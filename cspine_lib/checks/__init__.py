@@ -28,6 +28,8 @@ from cspine_lib.checks.sequence_frames import stack_frames
 from cspine_lib.checks.slices2d import level_from_slices, slice_targets, undo_pos_weight
 from cspine_lib.checks.slices2d_heads import any_bounds, level_aurocs, two_part_loss
 from cspine_lib.checks.start import level_volumes_ml, voxel_to_mm, window_hu
+from cspine_lib.checks.winners import dice_per_level, outlined_stack
+from cspine_lib.checks.winners_order import order_within_neck
 
 __all__ = [
     "Verdict",
@@ -38,6 +40,7 @@ __all__ = [
     "centre_errors_mm",
     "competition_loss",
     "cube_voxel_mm",
+    "dice_per_level",
     "expected_together",
     "global_shift",
     "head_weights",
@@ -51,7 +54,9 @@ __all__ = [
     "level_volumes_ml",
     "masked_attention",
     "nested_n",
+    "order_within_neck",
     "ordered_centres",
+    "outlined_stack",
     "overall_shift",
     "overlap",
     "per_exam_constants",

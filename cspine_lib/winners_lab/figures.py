@@ -1,0 +1,176 @@
+"""Figures of the chapter on the winners; what they show is computed elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from cspine_lib.anatomy import LEVELS
+from cspine_lib.label_maps import LabelMap
+from cspine_lib.metrics import Interval
+from cspine_lib.plots import INK, LEVEL_COLOUR, show_mask, show_plane
+from cspine_lib.volume import Volume
+from cspine_lib.winners_lab.looks import Vertebra
+from cspine_lib.winners_lab.masks import Laid
+
+BROKEN, WHOLE, BOX = "#D55E00", "#0072B2", "#E69F00"
+
+
+def _subplots(*args: Any, **options: Any) -> tuple[Figure, Any]:
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(*args, layout="constrained", **options)
+
+
+def _level_key(figure: Figure) -> None:
+    handles = [Patch(color=LEVEL_COLOUR[name], label=name) for name in LEVELS]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(LEVELS), fontsize=9)
+
+
+def maps_figure(laid: Laid, title: str, x: int | None = None) -> Figure:
+    """A sagittal cut three times: the truth, the network's answer, the answer cleaned.
+
+    Args:
+        laid: with its mask.
+        x: native column of the cut; None: through the middle of the cells that are a level.
+    """
+    figure, panels = _subplots(1, 3, figsize=(9.4, 4.2), sharey=True)
+    cells = laid.raw.cells if laid.truth is None else laid.truth
+    columns = np.flatnonzero((cells > 0).any(axis=(0, 1)))
+    if x is None:
+        middle = float(np.median(columns)) if len(columns) else cells.shape[2] / 2
+        x = int((middle + 0.5) * laid.raw.scale_zyx[2])
+    names = ("mask", "U-Net", "U-Net, cleaned")
+    for axes, name, shown in zip(
+        panels, names, (laid.truth, laid.raw.cells, laid.clean.cells), strict=True
+    ):
+        show_plane(axes, laid.volume, "sagittal", x, label_mm=True)
+        if shown is not None:
+            _over(axes, laid.volume, LabelMap(shown, laid.raw.scale_zyx, laid.raw.depth), x)
+        axes.set_title(name, fontsize=10)
+        axes.label_outer()
+    figure.suptitle(title, fontsize=11)
+    _level_key(figure)
+    return figure
+
+
+def _over(axes: Axes, volume: Volume, found: LabelMap, x: int) -> None:
+    """A label map's cells over a sagittal plane that is drawn in mm."""
+    dz, dy, _ = volume.spacing_zyx_mm
+    sz, sy, sx = found.scale_zyx
+    plane = found.cells[:, :, min(int((x + 0.5) / sx), found.cells.shape[2] - 1)]
+    rows, columns = volume.shape_zyx[0], volume.shape_zyx[1]
+    z = np.minimum(((np.arange(rows) + 0.5) / sz).astype(int), plane.shape[0] - 1)
+    y = np.minimum(((np.arange(columns) + 0.5) / sy).astype(int), plane.shape[1] - 1)
+    show_mask(axes, plane[z][:, y], (dz, dy))
+
+
+def dice_figure(table: pd.DataFrame) -> Figure:
+    """Dice of each level, an open mark before the clean-up and a full one after it."""
+    figure, axes = _subplots(figsize=(7.4, 3.2))
+    names = list(dict.fromkeys(row.rsplit(", ", 1)[0] for row in table.index))
+    for i, (name, colour) in enumerate(zip(names, (WHOLE, BROKEN), strict=False)):
+        x = np.arange(len(LEVELS)) + 0.16 * (i - 0.5 * (len(names) - 1))
+        before = table.loc[f"{name}, as it is", list(LEVELS)].to_numpy(dtype=float)
+        after = table.loc[f"{name}, cleaned", list(LEVELS)].to_numpy(dtype=float)
+        axes.vlines(x, before, after, color=colour, lw=1)
+        axes.plot(x, before, "o", mfc="white", color=colour, label=f"{name}, as it is")
+        axes.plot(x, after, "o", color=colour, label=f"{name}, cleaned")
+    axes.set(ylim=(0, 1), ylabel="Dice", xticks=range(len(LEVELS)), xticklabels=LEVELS)
+    figure.legend(loc="outside right center", fontsize=9)
+    return figure
+
+
+def sequence_figure(vertebra: Vertebra, boxed: Sequence[int] = ()) -> Figure:
+    """All images of a vertebra: a column each, a row per channel, the outline last.
+
+    Args:
+        boxed: native slices with a fracture box; the titles of images that hold one are orange.
+    """
+    t_all, channels = vertebra.images.shape[:2]
+    width = min(0.66 * t_all + 1.2, 10.5)
+    figure, panels = _subplots(
+        channels, t_all, figsize=(width, (width - 0.8) / t_all * channels + 0.9), squeeze=False
+    )
+    names = [f"slice {c - (channels - 1) // 2:+d}".replace("-", "−") for c in range(channels - 1)]
+    names = [name.replace("slice +0", "slice") for name in names] + ["outline"]
+    for t, column in enumerate(panels.T):
+        for axes, image in zip(column, vertebra.images[t], strict=True):
+            axes.imshow(image, vmin=0, vmax=255)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        colour = BROKEN if vertebra.z[t] in set(boxed) else INK
+        column[0].set_title(str(vertebra.z[t]), fontsize=8, color=colour)
+    for axes, name in zip(panels[:, 0], names, strict=True):
+        axes.set_ylabel(name, fontsize=8)
+    figure.suptitle(f"{vertebra.level}; numbers are slices of the scan", fontsize=10)
+    return figure
+
+
+def ladder_figure(
+    items: Mapping[str, Vertebra], volume: Volume, boxed: Sequence[int] = ()
+) -> Figure:
+    """What each method makes of the same level, slice by slice, beside a sagittal cut.
+
+    A logit per image where the method has them, else the weight of each image.
+    """
+    figure, panels = _subplots(
+        1, 1 + len(items), figsize=(2.9 * (1 + len(items)), 3.5), sharey=True
+    )
+    dz, dy, _ = volume.spacing_zyx_mm
+    first = next(iter(items.values()))
+    show_plane(panels[0], volume, "sagittal", round(first.box.centre_zyx[2]), label_mm=True)
+    panels[0].set_xlim(first.box.y0 * dy - 8, first.box.y1 * dy + 8)
+    panels[0].set_title(first.level, fontsize=10)
+    for axes, (name, item) in zip(panels[1:], items.items(), strict=True):
+        for z in sorted(set(boxed)):
+            axes.axhspan((z - 0.5) * dz, (z + 0.5) * dz, color=BOX, alpha=0.4, lw=0)
+        if len(item.logits) == len(item.z) > 1:
+            axes.plot(item.logits, item.z * dz, "o-", color=WHOLE, ms=4)
+            axes.axvline(item.logits.mean(), color=INK, ls="--", lw=1)
+            axes.set_xlabel("logit of an image; dashed: their mean")
+        else:
+            axes.barh(item.z * dz, item.weights, height=0.6 * dz, color=WHOLE)
+            axes.axvline(1 / len(item.weights), color=INK, ls="--", lw=1)
+            axes.set_xlabel("weight of an image; dashed: a plain mean")
+        axes.set_title(name, fontsize=10)
+    low = min(item.box.z0 for item in items.values()) * dz - 6
+    high = max(item.box.z1 for item in items.values()) * dz + 6
+    panels[0].set_ylim(high, low)
+    return figure
+
+
+def span_figure(volume: Volume, maps: Mapping[str, LabelMap], level: str) -> Figure:
+    """Where the images of a level would be taken from, under several label maps."""
+    figure, panels = _subplots(1, len(maps), figsize=(3.3 * len(maps), 4.0), sharey=True)
+    dz = volume.spacing_zyx_mm[0]
+    for axes, (name, found) in zip(panels, maps.items(), strict=True):
+        box = found.levels()[level]
+        x = round(box.centre_zyx[2])
+        show_plane(axes, volume, "sagittal", x, label_mm=True)
+        _over(axes, volume, found, x)
+        axes.axhspan((box.z0 - 0.5) * dz, (box.z1 + 0.5) * dz, color=BOX, alpha=0.25, lw=0)
+        axes.set_title(f"{name}\n{level}: {box.z1 - box.z0 + 1} slices", fontsize=10)
+        axes.label_outer()
+    _level_key(figure)
+    return figure
+
+
+def ranks_figure(orders: Mapping[str, Interval]) -> Figure:
+    """Share of pairs within necks that are in the right order, a line per method."""
+    figure, axes = _subplots(figsize=(6.4, 0.42 * len(orders) + 1.2))
+    for i, interval in enumerate(orders.values()):
+        colour = BROKEN if interval.low > 0.5 or interval.high < 0.5 else INK
+        axes.plot([interval.low, interval.high], [i, i], color=colour, lw=2)
+        axes.plot(interval.value, i, "o", color=colour)
+    axes.axvline(0.5, color="grey", ls="--", lw=1)
+    axes.set_yticks(range(len(orders)), list(orders))
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xlabel="broken level above whole level of the same neck, share of pairs")
+    return figure
