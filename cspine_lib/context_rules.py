@@ -80,12 +80,15 @@ def level_features(z: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
 
     Its own logit, the higher of its neighbours', the highest of all others', and the logit of
     its rate.  A level that was not found has the logit of its rate.
+
+    Raises:
+        CspineError: no logits of seven levels.
     """
-    prior = metrics.logit(np.asarray(rates, float))
     own = np.asarray(z, float)
-    own = np.where(np.isfinite(own), own, prior)
     if own.ndim != 2 or own.shape[1] != N_LEVELS:
         raise CspineError(f"logits must be (N, {N_LEVELS}), got {own.shape}")
+    prior = metrics.logit(np.asarray(rates, float))
+    own = np.where(np.isfinite(own), own, prior)
     edge = np.full((len(own), 1), -np.inf)
     beside = np.maximum(np.hstack([edge, own[:, :-1]]), np.hstack([own[:, 1:], edge]))
     others = np.stack([np.delete(own, k, axis=1).max(axis=1) for k in range(N_LEVELS)], axis=1)

@@ -76,6 +76,7 @@ HEAVY = {
     "segment",
     "winner_predictors",
     "plan_winners",
+    "winners_lab",
 }
 """Modules that train or run a network: they may import torch.  No others may."""
 

@@ -76,31 +76,43 @@ def _across(y: Array, p: Array) -> Any:
 
 
 def _by_column(y: Array, p: Array) -> Any:
-    values = [_across(y[:, k], p[:, k]) for k in range(y.shape[1])]
-    return np.nanmean(values) if np.isfinite(values).any() else np.nan
+    values = np.array([_across(y[:, k], p[:, k]) for k in range(y.shape[1])])
+    return _mean(values[np.isfinite(values)])
+
+
+def _mean(values: Array) -> float:
+    return float(values.mean()) if values.size else float("nan")
 
 
 def _of_necks(y: Array, p: Array, empty: float | None = None) -> Any:
     won, count = _pairs(y, p)
     share = won / np.maximum(count, 1)
     if empty is None:
-        return share[count > 0].mean()
+        return _mean(share[count > 0])
     return np.where(count > 0, share, empty).mean()
 
 
 def _highest(y: Array, p: Array) -> Any:
     broken = y.max(axis=1) == 1
-    return y[broken, p[broken].argmax(axis=1)].mean()
+    return _mean(y[broken, p[broken].argmax(axis=1)])
 
 
 def _all_above(y: Array, p: Array) -> Any:
     some = (y.max(axis=1) == 1) & (y.min(axis=1) == 0)
     low = np.where(y == 1, p, np.inf).min(axis=1)
     high = np.where(y == 0, p, -np.inf).max(axis=1)
-    return (low > high)[some].mean()
+    return _mean((low > high)[some])
 
 
 _ORDER_MISTAKES: Mistakes = [
+    (
+        lambda y, p: np.nan_to_num(_over(y, p)),
+        "without a pair there is no share: np.nan, for 0 would claim that all pairs are wrong.",
+    ),
+    (
+        lambda y, p: np.nan_to_num(_over(y, p), nan=0.5),
+        "without a pair there is no share: np.nan, for 0.5 would claim a coin.",
+    ),
     (
         lambda y, p: _over(y, p, 0.0),
         "a tie counts for nothing here; it is half a pair, or a method that cannot tell levels "
@@ -150,13 +162,5 @@ _ORDER_MISTAKES: Mistakes = [
     (
         lambda y, p: _pairs(y, p)[0].sum(),
         "this is the number of pairs that were won; divide by the number of pairs.",
-    ),
-    (
-        lambda y, p: np.nan_to_num(_over(y, p)),
-        "without a pair there is no share: np.nan, for 0 would claim that all pairs are wrong.",
-    ),
-    (
-        lambda y, p: np.nan_to_num(_over(y, p), nan=0.5),
-        "without a pair there is no share: np.nan, for 0.5 would claim a coin.",
     ),
 ]

@@ -18,12 +18,13 @@ from cspine_lib.winners_lab.looks import Vertebra, ask, changed, vertebra_of
 from cspine_lib.winners_lab.masks import (
     Laid,
     dice_table,
+    gain_ci,
     lay,
     planted,
     truth_on,
     worst_strays,
 )
-from cspine_lib.winners_lab.ranks import missing_methods, order_ci, pairs_within, some_pairs
+from cspine_lib.winners_lab.ranks import missing_methods, only, order_ci, pairs_within
 
 __all__ = [
     "Laid",
@@ -32,16 +33,17 @@ __all__ = [
     "changed",
     "dice_figure",
     "dice_table",
+    "gain_ci",
     "ladder_figure",
     "lay",
     "maps_figure",
     "missing_methods",
+    "only",
     "order_ci",
     "pairs_within",
     "planted",
     "ranks_figure",
     "sequence_figure",
-    "some_pairs",
     "span_figure",
     "truth_on",
     "vertebra_of",

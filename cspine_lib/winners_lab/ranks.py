@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from cspine_lib.comparison import Group
 from cspine_lib.metrics import Interval, ratio_ci
@@ -45,17 +45,7 @@ def missing_methods(group: Group, wanted: Sequence[str]) -> list[str]:
     return [method for method in wanted if method not in group.p]
 
 
-def some_pairs(group: Group, wanted: Sequence[str]) -> pd.DataFrame:
-    """Paired differences of loss between some of a group's methods, better one first."""
-    here = [method for method in group.methods if method in group.p and method in wanted]
-    rows = {}
-    for i, better in enumerate(here):
-        for worse in here[i + 1 :]:
-            gap = group.difference(better, worse)
-            rows[f"{better} − {worse}"] = {
-                "difference of loss [95%]": str(gap).replace("-", "−"),
-                "zero is outside": "yes" if gap.excludes_zero else "no",
-            }
-    return pd.DataFrame.from_dict(
-        rows, orient="index", columns=["difference of loss [95%]", "zero is outside"]
-    )
+def only(group: Group, wanted: Sequence[str]) -> Group:
+    """The group with some of its methods only."""
+    records = tuple(record for record in group.records if record.method in wanted)
+    return replace(group, records=records, p={m: group.p[m] for m in group.p if m in wanted})
