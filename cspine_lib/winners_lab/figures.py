@@ -33,19 +33,14 @@ def _level_key(figure: Figure) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(LEVELS), fontsize=9)
 
 
-def maps_figure(laid: Laid, title: str, x: int | None = None) -> Figure:
+def maps_figure(laid: Laid, title: str) -> Figure:
     """A sagittal cut three times: the truth, the network's answer, the answer cleaned.
 
-    Args:
-        laid: with its mask.
-        x: native column of the cut; None: through the middle of the cells that are a level.
+    The cut goes where the clean-up has taken most away; where it took nothing, through the
+    middle of the levels.
     """
-    figure, panels = _subplots(1, 3, figsize=(9.4, 4.2), sharey=True)
-    cells = laid.raw.cells if laid.truth is None else laid.truth
-    columns = np.flatnonzero((cells > 0).any(axis=(0, 1)))
-    if x is None:
-        middle = float(np.median(columns)) if len(columns) else cells.shape[2] / 2
-        x = int((middle + 0.5) * laid.raw.scale_zyx[2])
+    figure, panels = _subplots(1, 3, figsize=(8.2, 4.2), sharey=True)
+    x = int((_column_to_show(laid) + 0.5) * laid.raw.scale_zyx[2])
     names = ("mask", "U-Net", "U-Net, cleaned")
     for axes, name, shown in zip(
         panels, names, (laid.truth, laid.raw.cells, laid.clean.cells), strict=True
@@ -58,6 +53,15 @@ def maps_figure(laid: Laid, title: str, x: int | None = None) -> Figure:
     figure.suptitle(title, fontsize=11)
     _level_key(figure)
     return figure
+
+
+def _column_to_show(laid: Laid) -> float:
+    """Column of cells that a sagittal cut should go through."""
+    gone = (laid.raw.cells != laid.clean.cells).sum(axis=(0, 1))
+    if gone.any():
+        return float(gone.argmax())
+    columns = np.flatnonzero((laid.raw.cells > 0).any(axis=(0, 1)))
+    return float(np.median(columns)) if len(columns) else (laid.raw.cells.shape[2] - 1) / 2
 
 
 def _over(axes: Axes, volume: Volume, found: LabelMap, x: int) -> None:
@@ -126,6 +130,7 @@ def ladder_figure(
     dz, dy, _ = volume.spacing_zyx_mm
     first = next(iter(items.values()))
     show_plane(panels[0], volume, "sagittal", round(first.box.centre_zyx[2]), label_mm=True)
+    panels[0].set_aspect("equal", adjustable="datalim")  # the panel keeps the others' height
     panels[0].set_xlim(first.box.y0 * dy - 8, first.box.y1 * dy + 8)
     panels[0].set_title(first.level, fontsize=10)
     for axes, (name, item) in zip(panels[1:], items.items(), strict=True):
@@ -134,11 +139,11 @@ def ladder_figure(
         if len(item.logits) == len(item.z) > 1:
             axes.plot(item.logits, item.z * dz, "o-", color=WHOLE, ms=4)
             axes.axvline(item.logits.mean(), color=INK, ls="--", lw=1)
-            axes.set_xlabel("logit of an image; dashed: their mean")
+            axes.set_xlabel("logit of an image")
         else:
             axes.barh(item.z * dz, item.weights, height=0.6 * dz, color=WHOLE)
             axes.axvline(1 / len(item.weights), color=INK, ls="--", lw=1)
-            axes.set_xlabel("weight of an image; dashed: a plain mean")
+            axes.set_xlabel("weight of an image")
         axes.set_title(name, fontsize=10)
     low = min(item.box.z0 for item in items.values()) * dz - 6
     high = max(item.box.z1 for item in items.values()) * dz + 6
@@ -155,7 +160,10 @@ def span_figure(volume: Volume, maps: Mapping[str, LabelMap], level: str) -> Fig
         x = round(box.centre_zyx[2])
         show_plane(axes, volume, "sagittal", x, label_mm=True)
         _over(axes, volume, found, x)
-        axes.axhspan((box.z0 - 0.5) * dz, (box.z1 + 0.5) * dz, color=BOX, alpha=0.25, lw=0)
+        ends = (box.z0 - 0.5) * dz, (box.z1 + 0.5) * dz
+        axes.axhspan(*ends, color="white", alpha=0.15, lw=0)
+        for end in ends:
+            axes.axhline(end, color="white", ls="--", lw=1)
         axes.set_title(f"{name}\n{level}: {box.z1 - box.z0 + 1} slices", fontsize=10)
         axes.label_outer()
     _level_key(figure)

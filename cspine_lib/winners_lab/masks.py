@@ -98,8 +98,8 @@ def worst_strays(studies: Sequence[Laid]) -> pd.DataFrame:
     """What the clean-up does to levels, a row per study and level that was found.
 
     Columns: ``study`` (its place), ``level``, ``pieces``, ``slices before`` and ``slices after``
-    (height of the level's range in native slices), ``gone`` (share of its cells); the range
-    that shrinks most comes first.
+    (height of the level's range in native slices), ``shorter by`` (their difference), ``gone``
+    (share of its cells); the range that shrinks most comes first.
     """
     rows = []
     for i, study in enumerate(studies):
@@ -110,11 +110,11 @@ def worst_strays(studies: Sequence[Laid]) -> pd.DataFrame:
             kept = int((study.clean.cells == MASK_VALUE[name]).sum())
             was = before[name].z1 - before[name].z0 + 1
             now = after[name].z1 - after[name].z0 + 1 if name in after else 0
-            rows.append((i, name, len(sizes) - 1, was, now, 1 - kept / int(inside.sum())))
-    columns = ["study", "level", "pieces", "slices before", "slices after", "gone"]
+            gone = 1 - kept / int(inside.sum())
+            rows.append((i, name, len(sizes) - 1, was, now, was - now, gone))
+    columns = ["study", "level", "pieces", "slices before", "slices after", "shorter by", "gone"]
     table = pd.DataFrame(rows, columns=columns)
-    shrunk = table["slices before"] - table["slices after"]
-    return table.iloc[np.argsort(-shrunk.to_numpy(), kind="stable")].reset_index(drop=True)
+    return table.sort_values("shorter by", ascending=False, kind="stable", ignore_index=True)
 
 
 def planted(found: LabelMap, level: str, at_level: str, side: int = 2) -> LabelMap:
