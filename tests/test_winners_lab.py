@@ -177,7 +177,7 @@ def test_figures_are_drawn(laid, asked, volume):
         lab.sequence_figure(seen, [16]),
         lab.ladder_figure({"a": seen}, volume, [16]),
         lab.span_figure(volume, {"raw": laid.raw, "clean": laid.clean}, "C1"),
-        lab.ranks_figure({"coin": lab.order_ci(np.eye(7), np.full((7, 7), 0.5))}),
+        lab.ranks_figure({"coin": lab.order_ci(np.eye(7), np.full((7, 7), 0.5))}, 0.6),
     ]
     for figure in figures:
         figure.canvas.draw()

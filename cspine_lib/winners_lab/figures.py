@@ -122,33 +122,43 @@ def ladder_figure(
 ) -> Figure:
     """What each method makes of the same level, slice by slice, beside a sagittal cut.
 
-    A logit per image where the method has them, else the weight of each image.
+    A logit per image where the method has them, else the weight of each image; dashed: the
+    mean of the logits, or equal weights.
     """
-    figure, panels = _subplots(
-        1, 1 + len(items), figsize=(2.9 * (1 + len(items)), 3.5), sharey=True
-    )
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=(9.4, 3.6))
+    left = figure.add_axes((0.08, 0.16, 0.26, 0.7), anchor="W")
     dz, dy, _ = volume.spacing_zyx_mm
+    boxes = [item.box for item in items.values()]
+    top, bottom = min(b.z0 for b in boxes) * dz - 6, max(b.z1 for b in boxes) * dz + 6
     first = next(iter(items.values()))
-    show_plane(panels[0], volume, "sagittal", round(first.box.centre_zyx[2]), label_mm=True)
-    panels[0].set_aspect("equal", adjustable="datalim")  # the panel keeps the others' height
-    panels[0].set_xlim(first.box.y0 * dy - 8, first.box.y1 * dy + 8)
-    panels[0].set_title(first.level, fontsize=10)
-    for axes, (name, item) in zip(panels[1:], items.items(), strict=True):
-        for z in sorted(set(boxed)):
-            axes.axhspan((z - 0.5) * dz, (z + 0.5) * dz, color=BOX, alpha=0.4, lw=0)
-        if len(item.logits) == len(item.z) > 1:
-            axes.plot(item.logits, item.z * dz, "o-", color=WHOLE, ms=4)
-            axes.axvline(item.logits.mean(), color=INK, ls="--", lw=1)
-            axes.set_xlabel("logit of an image")
-        else:
-            axes.barh(item.z * dz, item.weights, height=0.6 * dz, color=WHOLE)
-            axes.axvline(1 / len(item.weights), color=INK, ls="--", lw=1)
-            axes.set_xlabel("weight of an image")
+    show_plane(left, volume, "sagittal", round(first.box.centre_zyx[2]), label_mm=True)
+    half = max((first.box.y1 - first.box.y0) * dy + 8, bottom - top) / 2  # square or wider
+    middle = (first.box.y0 + first.box.y1) / 2 * dy
+    left.set(xlim=(middle - half, middle + half), ylim=(bottom, top), facecolor="black")
+    left.set_title(first.level, fontsize=10)
+    for i, (name, item) in enumerate(items.items()):
+        # As insets, the panels keep to the image's height whatever its proportions are.
+        axes = left.inset_axes((1.12 + 0.95 * i, 0, 0.82, 1))
+        _images_of(axes, item, dz, boxed)
+        axes.set(ylim=(bottom, top), yticklabels=[])
         axes.set_title(name, fontsize=10)
-    low = min(item.box.z0 for item in items.values()) * dz - 6
-    high = max(item.box.z1 for item in items.values()) * dz + 6
-    panels[0].set_ylim(high, low)
     return figure
+
+
+def _images_of(axes: Axes, item: Vertebra, dz: float, boxed: Sequence[int]) -> None:
+    """Logits or weights of a level's images along its millimetres."""
+    for z in sorted(set(boxed)):
+        axes.axhspan((z - 0.5) * dz, (z + 0.5) * dz, color=BOX, alpha=0.4, lw=0)
+    if len(item.logits) == len(item.z) > 1:
+        axes.plot(item.logits, item.z * dz, "o-", color=WHOLE, ms=4)
+        axes.axvline(item.logits.mean(), color=INK, ls="--", lw=1)
+        axes.set_xlabel("logit of an image")
+    else:
+        axes.barh(item.z * dz, item.weights, height=0.6 * dz, color=WHOLE)
+        axes.axvline(1 / len(item.weights), color=INK, ls="--", lw=1)
+        axes.set_xlabel("weight of an image")
 
 
 def span_figure(volume: Volume, maps: Mapping[str, LabelMap], level: str) -> Figure:
@@ -170,15 +180,20 @@ def span_figure(volume: Volume, maps: Mapping[str, LabelMap], level: str) -> Fig
     return figure
 
 
-def ranks_figure(orders: Mapping[str, Interval]) -> Figure:
-    """Share of pairs within necks that are in the right order, a line per method."""
-    figure, axes = _subplots(figsize=(6.4, 0.42 * len(orders) + 1.2))
+def ranks_figure(orders: Mapping[str, Interval], rates: float) -> Figure:
+    """Share of pairs within necks that are in the right order, a line per method.
+
+    Args:
+        rates: the share of who says of every neck how often each level breaks.
+    """
+    figure, axes = _subplots(figsize=(6.4, 0.42 * len(orders) + 1.5))
     for i, interval in enumerate(orders.values()):
-        colour = BROKEN if interval.low > 0.5 or interval.high < 0.5 else INK
-        axes.plot([interval.low, interval.high], [i, i], color=colour, lw=2)
-        axes.plot(interval.value, i, "o", color=colour)
-    axes.axvline(0.5, color="grey", ls="--", lw=1)
+        axes.plot([interval.low, interval.high], [i, i], color=WHOLE, lw=2)
+        axes.plot(interval.value, i, "o", color=WHOLE)
+    axes.axvline(0.5, color="grey", ls="--", lw=1, label="a coin")
+    axes.axvline(rates, color=BROKEN, lw=1, label="rates alone")
     axes.set_yticks(range(len(orders)), list(orders))
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), xlabel="broken level above whole level of the same neck, share of pairs")
+    figure.legend(loc="outside upper right", ncols=2, fontsize=9)
     return figure
