@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from cspine_lib import metrics
+from cspine_lib.ablation_parts import held_out_labels, report_head, scored
 from cspine_lib.anatomy import TARGETS
-from cspine_lib.config import DEFAULT_SEED, Profile, data_home, device_name, runs_home
+from cspine_lib.config import DEFAULT_SEED, Profile, data_home, runs_home
 from cspine_lib.errors import CspineError
 from cspine_lib.experiment import fold_task
 from cspine_lib.fold_methods import FoldTask
@@ -28,7 +28,6 @@ from cspine_lib.jobs import save_json
 from cspine_lib.labels import LevelBox, levels_from_json
 from cspine_lib.leakage import check_leakage
 from cspine_lib.methods import Stage1, train_method
-from cspine_lib.metrics import Interval
 from cspine_lib.recipes import get_recipe
 from cspine_lib.results import ABLATIONS, read_predictions, results_home, write_predictions
 from cspine_lib.rsna import RsnaDataset, open_dataset
@@ -209,31 +208,13 @@ def _volume(task: FoldTask, uid: str) -> Volume:
 
 def _report(task: FoldTask, folder: Path, variants: Sequence[Variant], data: str) -> dict[str, Any]:
     """All variants on the same held-out studies, each with its difference to the full model."""
-    levels = np.array([task.dataset.labels(uid) for uid in task.test])
-    y = np.column_stack([levels.any(axis=1), levels]).astype(np.float64)
+    y = held_out_labels(task)
     predicted = {v.name: _predicted(folder / v.name, task.test) for v in variants}
     notes = {v.name: read_json(folder / v.name / "note.json") for v in variants}
-    epochs, profile = task.profile.classifier_epochs, task.profile
-    rates = np.mean([task.dataset.labels(uid) for uid in task.train], axis=0)
-    habit = np.tile(rates, (len(y), 1))
-    best = metrics.best_constants(y)
     return {
-        "kind": "ablations",
-        "note": f"ablation: one fold, {_epochs(epochs)}, {data}",
-        "profile": profile.name,
-        "data": task.dataset.name,
-        "fingerprint": task.dataset.fingerprint(),
-        "fold": task.fold,
-        "folds": profile.folds,
-        "epochs": epochs,
-        "n_train": len(task.train),
-        "n_studies": len(task.test),
-        "broken_levels": int(levels.sum()),
+        **report_head(task, y, data),
         "weights": notes[FULL]["weights"],
-        "device": device_name(),
-        **_pair("constant_loss", metrics.loss_ci(y, best)),
-        "auroc_of_level_rates": round(metrics.auroc(y[:, 1:].ravel(), habit.ravel()), 5),
-        "variants": [_row(v, profile, y, predicted, best, notes[v.name]) for v in variants],
+        "variants": [_row(v, task.profile, y, predicted, notes[v.name]) for v in variants],
         "environment": environment(),
     }
 
@@ -243,12 +224,11 @@ def _row(
     profile: Profile,
     y: Array,
     predicted: Mapping[str, Array],
-    best: npt.NDArray[np.floating],
     note: Mapping[str, Any],
 ) -> dict[str, Any]:
     sequence = get_recipe(variant.method).sequence
-    p, full = predicted[variant.name], predicted[FULL]
-    row: dict[str, Any] = {
+    full = None if variant.name == FULL else predicted[FULL]
+    return {
         "name": variant.name,
         "method": variant.method,
         "question": variant.question,
@@ -259,37 +239,12 @@ def _row(
         "crop": sequence.crop,
         "channels": 3 if sequence.neighbours else 1,
         "frames": sequence.frames_of(profile),
-        **_pair("loss", metrics.loss_ci(y, p)),
-        **_pair("loss_minus_constant", metrics.loss_ci(y, p, minus=best)),
-        **_pair("auroc", metrics.bootstrap_ci(_auroc, y, p)),
+        **scored(y, predicted[variant.name], full),
         "seconds_training": note["seconds_training"],
         "seconds_per_study": note["seconds_per_study"],
     }
-    if variant.name != FULL:
-        row |= _pair("loss_minus_full", metrics.loss_ci(y, p, minus=full))
-        row |= _pair("auroc_minus_full", metrics.bootstrap_ci(_auroc_difference, y, p, full))
-    return row
-
-
-def _auroc(y: Array, p: Array) -> float:
-    """Over all levels at once: (N, 8), (N, 8)."""
-    return metrics.auroc(y[:, 1:].ravel(), p[:, 1:].ravel())
-
-
-def _auroc_difference(y: Array, p: Array, q: Array) -> float:
-    return _auroc(y, p) - _auroc(y, q)
 
 
 def _predicted(folder: Path, ids: Sequence[str]) -> Array:
     table = read_predictions(folder / "predictions.csv")
     return table.loc[list(ids), list(TARGETS)].to_numpy()
-
-
-def _pair(name: str, interval: Interval) -> dict[str, Any]:
-    """A value and its interval, for JSON."""
-    value, low, high = (round(v, 5) for v in interval)
-    return {name: value, f"{name}_ci95": [low, high]}
-
-
-def _epochs(n: int) -> str:
-    return "one epoch" if n == 1 else f"{'two' if n == 2 else n} epochs"

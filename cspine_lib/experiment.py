@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from cspine_lib.anatomy import TARGETS
 from cspine_lib.config import DEFAULT_SEED, Profile, device_name, experiment_folder, settings_of
 from cspine_lib.errors import CspineError
-from cspine_lib.fold_methods import KINDS, FoldTask
+from cspine_lib.fold_methods import KINDS, FoldResult, FoldTask
 from cspine_lib.leakage import check_leakage
 from cspine_lib.recipes import Recipe, get_recipe, settings_of_recipe
 from cspine_lib.results import read_predictions, write_predictions
@@ -144,11 +144,17 @@ def record_if_whole(
     wanted = range(profile.folds) if tag == TAG else meant
     if not all((out / name / f"fold{k}.json").exists() for k in wanted):
         return None
-    return _record(get_recipe(name), dataset, profile, out, wanted, tag, seed)
+    return record_of_folds(get_recipe(name), dataset, profile, out, wanted, tag, seed)
 
 
-def run_fold(task: FoldTask, out: Path) -> bool:
-    """Train and predict: False if the very same is there already, an error if something else is."""
+def run_fold(
+    task: FoldTask, out: Path, train: Callable[[FoldTask], FoldResult] | None = None
+) -> bool:
+    """Train and predict: False if the very same is there already, an error if something else is.
+
+    Args:
+        train: what trains and predicts; None: what the recipe's kind stands for.
+    """
     request = _request(task.recipe, task.profile, task.dataset, task.seed)
     note = out / task.recipe.name / f"fold{task.fold}.json"
     if note.exists():
@@ -158,7 +164,7 @@ def run_fold(task: FoldTask, out: Path) -> bool:
                 "choose another folder with --out, or delete it"
             )
         return False
-    result = KINDS[task.recipe.kind](task)
+    result = (train or KINDS[task.recipe.kind])(task)
     write_predictions(note.with_suffix(".csv"), task.test, result.p)
     content = {
         "request": request,
@@ -187,7 +193,7 @@ def _request(recipe: Recipe, profile: Profile, dataset: RsnaDataset, seed: int) 
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def _record(
+def record_of_folds(
     recipe: Recipe,
     dataset: RsnaDataset,
     profile: Profile,
@@ -196,7 +202,11 @@ def _record(
     tag: str,
     seed: int,
 ) -> RunRecord:
-    """All folds as one record with its scores, checked for leaks."""
+    """Finished folds of a method as one record with its scores, checked for leaks.
+
+    Raises:
+        CspineError: a fold is missing, or a scored study has reached training.
+    """
     notes = [read_json(out / recipe.name / f"fold{k}.json") for k in folds]
     ids, p = out_of_fold(out, recipe.name, folds)
     rows = [dataset.labels(uid) for uid in ids]

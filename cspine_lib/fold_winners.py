@@ -99,7 +99,15 @@ def segmented(task: FoldTask) -> FoldResult:
     Raises:
         CspineError: too few masked studies outside the fold.
     """
-    before, store = segmented_crops(task)
+    return segmented_from(task, *segmented_crops(task))
+
+
+def segmented_from(task: FoldTask, before: Part, store: VertebraStore) -> FoldResult:
+    """The same from given crops.
+
+    Args:
+        before: the part that they come from.
+    """
     if task.recipe.members > 1:
         return _cross_fitted(task, before, store)
     train, val = task.inner()

@@ -77,6 +77,7 @@ HEAVY = {
     "winner_predictors",
     "plan_winners",
     "winners_lab",
+    "beyond_lab",
 }
 """Modules that train or run a network: they may import torch.  No others may."""
 
