@@ -78,6 +78,7 @@ HEAVY = {
     "plan_winners",
     "winners_lab",
     "beyond_lab",
+    "beyond_members",
 }
 """Modules that train or run a network: they may import torch.  No others may."""
 

@@ -6,6 +6,8 @@ usually made and names the one it recognises.
 """
 
 from cspine_lib.checks.base import Verdict
+from cspine_lib.checks.beyond import may_judge, on_front
+from cspine_lib.checks.beyond_fit import metric_platt
 from cspine_lib.checks.cnn3d import cube_voxel_mm, head_weights, turn_in_mm
 from cspine_lib.checks.data import slice_order, to_hu
 from cspine_lib.checks.data_counts import box_slice, expected_together
@@ -53,8 +55,11 @@ __all__ = [
     "level_from_slices",
     "level_volumes_ml",
     "masked_attention",
+    "may_judge",
+    "metric_platt",
     "nested_n",
     "order_within_neck",
+    "on_front",
     "ordered_centres",
     "outlined_stack",
     "overall_shift",
