@@ -11,15 +11,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from cspine_lib import metrics
-from cspine_lib.comparison import Group
+from cspine_lib.comparison import Group, load_groups, main_group
 from cspine_lib.context_rules import FOLDS, fit_rules
 from cspine_lib.metrics import Interval
 from cspine_lib.results import results_home
+from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import read_json
 from cspine_lib.sequence_tables import cell
 from cspine_lib.splits import patient_folds
 
 BEST = "beyond"
+RIVALS = ("first_place", "first_place_study", "second_place", "salehinejad", "crop_bilstm")
+"""The winners' systems, and deck B's."""
 Array = npt.NDArray[np.floating]
 
 
@@ -103,6 +106,37 @@ def rules_table(group: Group) -> pd.DataFrame:
 # --- all systems -----------------------------------------------------------------------------
 
 
+def recorded(dataset: RsnaDataset, wanted: Sequence[str]) -> tuple[Group | None, Group | None]:
+    """Recorded out-of-fold runs, and the runs on the set ``final``; None where there are none.
+
+    What is missing is printed, a line each.
+
+    Args:
+        dataset: whose labels serve where records may not hold any; its own records come first.
+        wanted: methods that should be there.
+    """
+    labels = None
+    if not dataset.is_phantom:
+        rows = {uid: dataset.labels(uid) for uid in dataset.train_ids}
+        labels = {uid: np.r_[int(row.any()), row] for uid, row in rows.items()}
+    groups = load_groups(labels=labels)
+    out: list[Group | None] = []
+    for words, final in (("out of fold", False), ("on the set final", True)):
+        some = [g for g in groups if ("final" in g.records[0].data) == final]
+        group = main_group(some, dataset.fingerprint())
+        lacking = [name for name in wanted if group is None or name not in group.methods]
+        if lacking:
+            print(f"not recorded yet, {words}: {', '.join(lacking)}")
+        out.append(group)
+    return out[0], out[1]
+
+
+def points(group: Group) -> dict[str, tuple[float, Interval]]:
+    """Method → (seconds per study, loss) of the records that were timed."""
+    losses = {r.method: Interval(r.scores["loss"], *r.scores["ci95"]) for r in group.records}
+    return {method: (s, losses[method]) for method, s in seconds_of(group).items()}
+
+
 def seconds_of(group: Group) -> dict[str, float]:
     """Method → recorded seconds per study, from files to probabilities."""
     found = {r.method: r.scores.get("seconds_per_study") for r in group.records}
@@ -150,6 +184,12 @@ def verdicts(group: Group, rivals: Sequence[str], best: str = BEST) -> list[str]
             time = f"; {seconds[best] / seconds[rival]:.2f} times its seconds per study"
         said.append(f"{best} − {rival}: {_signed(pair)}, {how}{time}")
     return said
+
+
+def front_of(points: Mapping[str, tuple[float, Interval]]) -> list[str]:
+    """The methods of :func:`points` that no other one beats in seconds and loss."""
+    stays = pareto_front([s for s, _ in points.values()], [v.value for _, v in points.values()])
+    return [name for name, yes in zip(points, stays, strict=True) if yes]
 
 
 def pareto_front(seconds: npt.ArrayLike, loss: npt.ArrayLike) -> npt.NDArray[np.bool_]:

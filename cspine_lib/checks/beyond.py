@@ -115,9 +115,9 @@ def on_front(fn: Callable[..., Any]) -> Verdict:
     Another one beats a method when it is at most as slow and at most as bad, and in one of the
     two better.
     """
-    rng = np.random.default_rng(SEED + 1)
+    rng = np.random.default_rng(SEED + 9)
     cases = [
-        (np.round(rng.uniform(0.1, 9, n), 3), np.round(rng.uniform(0.3, 0.7, n), 4), "")
+        (np.round(rng.uniform(2, 6, n), 3), np.round(rng.uniform(0.2, 0.8, n), 4), "")
         for n in (6, 9, 14)
     ]
     line = np.array([1.0, 2.0, 3.0, 4.0])
@@ -197,16 +197,16 @@ _FRONT_MISTAKES: Mistakes = [
     (lambda s, v: np.flatnonzero(_front(s, v)), "return a True or False for each method, (M,)."),
     (_by_order, "your marks are in the order of the seconds: return them in the order given."),
     (
+        _strict,
+        "a method that is as fast as another and worse (or as good and slower) is beaten too: it "
+        "takes one of the two to be better, not both.",
+    ),
+    (
         _all_losses,
         "you compare with the next faster method only; one of the others that are faster may be "
         "better still.",
     ),
     (_hull, "a method above the line between two others stays: no method lies on that line."),
-    (
-        _strict,
-        "a method that is as fast as another and worse (or as good and slower) is beaten too: it "
-        "takes one of the two to be better, not both.",
-    ),
     (_without_equals, "two that are equal in both do not beat each other: both stay."),
     (lambda s, v: _bars(v), "this is only the best; what is worse and faster may be worth it."),
     (lambda s, v: _bars(s), "this is only the fastest; what is slower and better may be worth it."),
