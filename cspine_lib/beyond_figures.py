@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,6 +18,9 @@ from cspine_lib.plots import INK, LEVEL_COLOUR
 
 OURS, OTHERS, FRONT = "#D55E00", "#0072B2", "#009E73"
 WHOLE, BROKEN = "#56B4E9", "#D55E00"
+MARKS, COLOURS = "osD^vPX", ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
+"""Their lengths share no divisor, so that 42 systems look different."""
+SIDES = ("better", "worse")
 
 
 def front_figure(
@@ -33,23 +37,23 @@ def front_figure(
         front: methods that no other one beats.
         constant: loss of the best constant on the same studies.
     """
-    figure, axes = plt.subplots(figsize=(9.5, 4.4), layout="constrained")
-    for name, (seconds, loss) in points.items():
-        colour = OURS if name == best else OTHERS
+    figure, axes = plt.subplots(figsize=(10.5, 4.4), layout="constrained")
+    kinds = zip(cycle(MARKS), cycle(COLOURS))
+    for name, (seconds, loss) in sorted(points.items(), key=lambda item: item[1][1].value):
+        mark, colour = ("*", OURS) if name == best else next(kinds)
+        size = 14 if name == best else 7
         axes.plot((seconds, seconds), (loss.low, loss.high), color=colour, lw=1.6, alpha=0.6)
-        axes.plot(seconds, loss.value, "*" if name == best else "o", color=colour, ms=9)
-        axes.annotate(name, (seconds, loss.value), (7, 3), textcoords="offset points", fontsize=9)
+        axes.plot(seconds, loss.value, mark, color=colour, ms=size, label=name, ls="", zorder=3)
     kept = sorted((points[name][0], points[name][1].value) for name in front)
     axes.step(*zip(*kept, strict=True), where="post", color=FRONT, lw=1.4, label="beaten by none")
     axes.axhline(constant, color=INK, ls="--", lw=1.2, label="best constant")
     axes.set(xscale="log", xlabel="seconds per study, from files to eight probabilities")
     axes.set(ylabel="loss per exam, nats")
-    axes.margins(x=0.18)
     ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if _within(t, axes.get_xlim())]
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
     axes.set_title(title, fontsize=10)
-    axes.legend(loc="upper right")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="by loss, best first")
     return figure
 
 
@@ -57,26 +61,31 @@ def _within(value: float, limits: tuple[float, float]) -> bool:
     return limits[0] <= value <= limits[1]
 
 
-def price_figure(report: Mapping[str, Any]) -> Figure:
-    """What each change gave, against what it costs: both relative to the reference."""
+def future_figure(report: Mapping[str, Any]) -> Figure:
+    """What each change gave, in loss and in AUROC with intervals, beside what it costs."""
+    first = report["variants"][0]
     rows = [row for row in report["variants"] if "loss_minus_full" in row]
-    base = report["variants"][0]["multiply_adds"]
-    figure, axes = plt.subplots(figsize=(9.5, 4.2), layout="constrained")
-    for row in rows:
-        low, high = row["loss_minus_full_ci95"]
-        cost = row["multiply_adds"] / base
-        colour = OURS if low > 0 or high < 0 else OTHERS
-        axes.plot((cost, cost), (low, high), color=colour, lw=1.6, alpha=0.6)
-        axes.plot(cost, row["loss_minus_full"], "o", color=colour, ms=7)
-        axes.annotate(
-            row["name"], (cost, row["loss_minus_full"]), (6, 3), textcoords="offset points"
-        )
-    axes.axhline(0, color=INK, ls=":", lw=1)
-    axes.axvline(1, color=INK, ls=":", lw=1)
-    axes.margins(x=0.15)
-    axes.set(xlabel="arithmetic of the sequence net, times the reference's")
-    axes.set(ylabel="loss minus the reference's")
-    axes.set_title(f"{report['note']}; profile {report['profile']}, {report['data']}", fontsize=10)
+    height = 1.2 + 0.34 * len(rows)
+    figure, panels = plt.subplots(
+        1, 3, figsize=(12, height), sharey=True, squeeze=False, layout="constrained"
+    )
+    sides = zip(panels[0], ("loss", "auroc"), (SIDES, SIDES[::-1]), strict=False)
+    for axes, name, ends in sides:
+        for place, row in enumerate(rows):
+            low, high = row[f"{name}_minus_full_ci95"]
+            colour = OURS if low > 0 or high < 0 else INK
+            axes.plot((low, high), (place, place), color=colour, lw=2.2)
+            axes.plot(row[f"{name}_minus_full"], place, "o", color=colour, ms=6)
+        axes.axvline(0, color="grey", ls="--", lw=1)
+        axes.set_xlabel(f"{'AUROC' if name == 'auroc' else name} minus the reference's")
+        axes.set_title(f"← {ends[0]}", loc="left", fontsize=9)
+        axes.set_title(f"{ends[1]} →", loc="right", fontsize=9)
+    price = [row["multiply_adds"] / first["multiply_adds"] for row in rows]
+    panels[0, 2].barh(range(len(rows)), price, color=OTHERS, height=0.6)
+    panels[0, 2].axvline(1, color="grey", ls="--", lw=1)
+    panels[0, 2].set_xlabel("arithmetic of the sequence net, times the reference's")
+    panels[0, 0].set_yticks(range(len(rows)), [row["says"] for row in rows])
+    panels[0, 0].invert_yaxis()
     return figure
 
 
