@@ -6,8 +6,8 @@ import pytest
 
 matplotlib.use("agg")
 
-from cspine_lib import beyond_figures as figures  # noqa: E402
-from cspine_lib.metrics import Interval  # noqa: E402
+from cspine_lib import beyond_figures as figures
+from cspine_lib.metrics import Interval
 
 
 @pytest.fixture(autouse=True)
