@@ -78,12 +78,13 @@ def future_figure(report: Mapping[str, Any]) -> Figure:
             axes.plot(row[f"{name}_minus_full"], place, "o", color=colour, ms=6)
         axes.axvline(0, color="grey", ls="--", lw=1)
         axes.set_xlabel(f"{'AUROC' if name == 'auroc' else name} minus the reference's")
+        axes.locator_params(axis="x", nbins=5)
         axes.set_title(f"← {ends[0]}", loc="left", fontsize=9)
         axes.set_title(f"{ends[1]} →", loc="right", fontsize=9)
     price = [row["multiply_adds"] / first["multiply_adds"] for row in rows]
     panels[0, 2].barh(range(len(rows)), price, color=OTHERS, height=0.6)
     panels[0, 2].axvline(1, color="grey", ls="--", lw=1)
-    panels[0, 2].set_xlabel("arithmetic of the sequence net, times the reference's")
+    panels[0, 2].set_xlabel("multiply-adds, times the reference's")
     panels[0, 0].set_yticks(range(len(rows)), [row["says"] for row in rows])
     panels[0, 0].invert_yaxis()
     return figure
