@@ -96,7 +96,9 @@ def run_beyond(
     base = fold_task(REFERENCE, dataset, quick, FOLD, out, progress=progress)
     report: dict[str, Any] = {}
     for variant in variants:
-        _run_variant(variant, base, out)
+        new = _run_variant(variant, base, out)
+        if not new and variant is not variants[-1]:
+            continue
         report = _report(base, out, place, variants, data) | {"request": request}
         text = json.dumps(report, indent=1, ensure_ascii=False)
         atomic_write_text(path, text + "\n")
@@ -125,20 +127,26 @@ def _task(variant: Variant, base: FoldTask, out: Path) -> FoldTask:
     )
 
 
-def _run_variant(variant: Variant, base: FoldTask, out: Path) -> None:
-    """Train, predict what was held out, take the time; nothing where weights are missing."""
+def _run_variant(variant: Variant, base: FoldTask, out: Path) -> bool:
+    """Train, predict what was held out, take the time; nothing where weights are missing.
+
+    Returns:
+        Whether there is something new.
+    """
     if variant.backbone and not has_imagenet(variant.backbone):
         typer.echo(f"{variant.name:14s} not run: no weights")
-        return
+        return False
     task = _task(variant, base, out)
     # The U-Net has the seed of the reference whatever the seed of what comes after it.
     before = replace(task, seed=base.seed)
     run_fold(task, out, lambda task: segmented_from(task, *segmented_crops(before)))
     cost = out / task.recipe.name / "cost.json"
-    if not cost.exists():
-        save_json(cost, _cost(task, out))
-        seconds = read_json(cost)["seconds_per_study"]
-        typer.echo(f"{variant.name:14s} done, {seconds:.2f} s a study")
+    if cost.exists():
+        return False
+    save_json(cost, _cost(task, out))
+    seconds = read_json(cost)["seconds_per_study"]
+    typer.echo(f"{variant.name:14s} done, {seconds:.2f} s a study")
+    return True
 
 
 def _cost(task: FoldTask, out: Path) -> dict[str, Any]:
