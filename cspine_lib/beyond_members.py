@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +67,7 @@ def members_of(task: FoldTask) -> Members:
 
 def _said(task: FoldTask) -> dict[str, FloatArray]:
     assert task.recipe.vertebra is not None
-    _, store = segmented_crops(task)
+    _, store = segmented_crops(replace(task, progress=False))  # all cut already
     count, part_of = task.recipe.members, member_parts(task)
     nets = [
         load_vertebra_net(task.recipe.vertebra, task.profile, task.folder / f"member{i}")
