@@ -156,6 +156,7 @@ def train_dlc_net(
     folder: Path,
     *,
     seed: int,
+    weights: Weights = "imagenet",
     progress: bool = True,
     label: str = "classifier",
 ) -> tuple[SliceClassifier, FitResult]:
@@ -164,9 +165,10 @@ def train_dlc_net(
     Args:
         visible: as in :class:`DlcSlices`.
         seed: another one for each network of the ensemble.
+        weights: that the encoder starts from.
     """
     set_seed(seed, 5000)
-    model = build_dlc_net(profile)
+    model = build_dlc_net(profile, weights)
     per_epoch = profile.dlc_per_study * len(train)
     few = max(profile.dlc_per_level // 2, 1)
     seen, judged = (

@@ -47,6 +47,7 @@ HEAVY = {
     "plan_counts",
     "plan",
     "methods",
+    "norm_grid",
     "models",
     "models3d",
     "predict",
