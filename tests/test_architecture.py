@@ -26,6 +26,7 @@ HEAVY = {
     "cubes",
     "datasets",
     "dlc_forests",
+    "dlc_lab",
     "dlc_method",
     "dlc_predictors",
     "dlc_slices",

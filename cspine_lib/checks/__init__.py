@@ -11,6 +11,7 @@ from cspine_lib.checks.beyond_fit import metric_platt
 from cspine_lib.checks.cnn3d import cube_voxel_mm, head_weights, turn_in_mm
 from cspine_lib.checks.data import slice_order, to_hu
 from cspine_lib.checks.data_counts import box_slice, expected_together
+from cspine_lib.checks.dlc import choice_offset, sure_slices, unseen_forest
 from cspine_lib.checks.localise import centre_errors_mm, overlap
 from cspine_lib.checks.localise_order import ordered_centres
 from cspine_lib.checks.mask_labels import level_box, spread_frames
@@ -40,6 +41,7 @@ __all__ = [
     "box_slice",
     "by_study_interval",
     "centre_errors_mm",
+    "choice_offset",
     "competition_loss",
     "cube_voxel_mm",
     "dice_per_level",
@@ -72,11 +74,13 @@ __all__ = [
     "spread_frames",
     "stack_frames",
     "study_interval",
+    "sure_slices",
     "to_hu",
     "top_n_overall",
     "turn_in_mm",
     "two_part_loss",
     "undo_pos_weight",
+    "unseen_forest",
     "voxel_to_mm",
     "window_hu",
     "wrong_mm",
