@@ -216,12 +216,6 @@ _OFFSET_MISTAKES: Mistakes = [
         ),
         "visibility was cut at 0.5: use it as the weight that it is.",
     ),
-    (
-        lambda v, y, c: (
-            _minus_log((c[:, None] * v * (1 - y)).sum(0), (v * (1 - y)).sum(0)) / np.log(2)
-        ),
-        "a logarithm to base 2; odds here are in natural logarithms, np.log.",
-    ),
 ]
 
 
