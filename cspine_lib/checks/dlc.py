@@ -24,7 +24,9 @@ def sure_slices(fn: Callable[..., Any]) -> Verdict:
     rng = np.random.default_rng(121)
 
     def table(n: int, spread: float) -> Array:
+        """Every other slice is sure of all, one of nothing."""
         z = rng.normal(0, spread, size=(n, N_LEVELS)) - 2
+        z[::2], z[1] = np.where(z[::2] > -1, 5.0, -5.0), np.linspace(-0.4, 0.4, N_LEVELS)
         return np.asarray((1 / (1 + np.exp(-z))).round(3))
 
     on_the_line = np.full((4, N_LEVELS), 0.02)
@@ -228,8 +230,7 @@ def unseen_forest(fn: Callable[..., Any]) -> Verdict:
     cases: list[Case] = []
     for parts, n in ((3, 12), (4, 9), (3, 7)):
         said = rng.uniform(size=(parts, n)).round(3)
-        part = rng.integers(-1, parts, size=n)
-        part[:parts], part[-1] = np.arange(parts), -1
+        part = rng.permutation(np.arange(n) % (parts + 1) - 1)
         cases.append(("", (said, part)))
     said, part = cases[0][1]
     cases += [
