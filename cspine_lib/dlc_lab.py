@@ -17,7 +17,7 @@ from cspine_lib.dicom import read_geometry
 from cspine_lib.dlc_forests import Places, places_of, principal_axes
 from cspine_lib.dlc_method import load_dlc_net, study_outputs
 from cspine_lib.dlc_predictors import DlcFolder, load_detector, members
-from cspine_lib.dlc_slices import OneStudy, Outputs, cut
+from cspine_lib.dlc_slices import DlcSlices, OneStudy, Outputs, cut
 from cspine_lib.errors import CspineError
 from cspine_lib.fold_dlc import read_reports
 from cspine_lib.forests import fit_forest
@@ -98,6 +98,28 @@ class DlcLab:
         net = load_detector(self.where.detector(rounds), self.task.profile)
         pitch = self.task.profile.localiser_pitch_mm
         return {uid: visible_probability([net], self.task.cache, uid, pitch) for uid in ids}
+
+    def labels(self, ids: Sequence[str]) -> dict[str, FloatArray]:
+        """What the last detection network has said of training studies, (Z, 7) each."""
+        folder = self.where.shared / f"detector{self.task.profile.dlc_rounds}_labels"
+        return {uid: np.load(folder / f"{uid}.npy").astype(np.float64) for uid in ids}
+
+    def items(self) -> DlcSlices:
+        """The slices that the classifier was trained on, with what each is told."""
+        profile, (train, _) = self.task.profile, self.task.inner()
+        visible = None
+        if self.recipe.located:
+            said = self.labels(train)
+            visible = {uid: said[uid][self.stacks.z_index(uid)] for uid in train}
+        return DlcSlices(
+            self.stacks,
+            train,
+            self.task.labels,
+            visible,
+            profile,
+            per_level=profile.dlc_per_level,
+            per_epoch=profile.dlc_per_study * len(train),
+        )
 
     def reports(self) -> pd.DataFrame:
         """What each iteration took and changed, by this fold's own training studies."""

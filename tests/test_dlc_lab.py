@@ -35,6 +35,13 @@ def test_histories_are_of_all_networks(lab):
     assert {"val_fracture_loss", "val_visible_loss"} <= set(found["classifier"])
 
 
+def test_items_are_those_of_the_training(lab):
+    items, (train, _) = lab.items(), lab.task.inner()
+    assert {uid for uid, _ in items.rows} == set(train)
+    assert items.always and (items.fracture[items.always].max(axis=1) == 1).all()
+    assert set(lab.labels(train[:2])) == set(train[:2])
+
+
 def test_images_are_the_cut_that_the_network_sees(lab):
     uid, level = lab.example()
     images = lab.seen_images(uid, [0, 10])
