@@ -25,6 +25,7 @@ from cspine_lib.recipes import Recipe, VertebraRecipe
 from cspine_lib.resident import on_device
 from cspine_lib.segmenters import SliceSegmenter, VoxelSegmenter
 from cspine_lib.slice_method import build_slice_classifier
+from cspine_lib.slice_stacks import stack_px
 from cspine_lib.stage1 import build_localiser
 from cspine_lib.stage2 import build_classifier
 from cspine_lib.vertebra_fit import build_vertebra_net, view_of
@@ -79,7 +80,7 @@ def _network(
 ) -> tuple[Callable[[], nn.Module], tuple[int, ...]]:
     """How it is built, and the shape of one sample."""
     low, px = profile.localiser_px, profile.slice_px
-    seen = min(profile.dlc_px, px)
+    seen = min(profile.dlc_px, stack_px(profile))
     frames = recipe.sequence.frames or profile.frames
     if recipe.kind in ("segmented", "neck_sequence"):
         return _winner(name, recipe, profile)
