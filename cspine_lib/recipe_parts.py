@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-from cspine_lib.config import Profile
+
+class Sizes(Protocol):
+    """What of a ``config.Profile`` a recipe asks for."""
+
+    @property
+    def frames(self) -> int: ...
+    @property
+    def crop_px(self) -> int: ...
+    @property
+    def vertebra_frames(self) -> int: ...
+
 
 Crop = Literal["box", "centre", "whole"]
 
@@ -41,7 +51,7 @@ class SequenceRecipe:
     frames: int = 0
     """Images in a sequence; 0: the profile's."""
 
-    def frames_of(self, profile: Profile) -> int:
+    def frames_of(self, profile: Sizes) -> int:
         """Images in a sequence under a profile."""
         return self.frames or profile.frames
 
@@ -98,10 +108,10 @@ class VertebraRecipe:
     crop_scale: float = 1.0
     """Times the profile's ``crop_px``: the same field of view on more pixels."""
 
-    def frames_of(self, profile: Profile) -> int:
+    def frames_of(self, profile: Sizes) -> int:
         """Images of a level under a profile: a smoke run has few."""
         return min(self.frames, profile.vertebra_frames or self.frames)
 
-    def px_of(self, profile: Profile) -> int:
+    def px_of(self, profile: Sizes) -> int:
         """Side of what the network sees, a multiple of 8."""
         return round(self.crop_scale * profile.crop_px / 8) * 8
