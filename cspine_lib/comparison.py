@@ -26,7 +26,7 @@ from cspine_lib.results import (
     how_scored,
     load_records,
     read_predictions,
-    results_home,
+    recorded_home,
     results_table,
     scored_on,
 )
@@ -170,7 +170,7 @@ def load_groups(folder: str | Path | None = None, labels: Labels | None = None) 
     Raises:
         CspineError: a file is no record, has no scores, or labels of one study differ.
     """
-    folder = Path(folder or results_home())
+    folder = Path(folder or recorded_home())
     grouped: dict[tuple[Any, ...], dict[str, RunRecord]] = {}
     for record in sorted(load_records(folder), key=lambda r: r.created):
         grouped.setdefault(scored_on(record), {})[record.method] = record

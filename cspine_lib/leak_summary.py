@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cspine_lib.metrics import Interval
-from cspine_lib.results import results_home
+from cspine_lib.results import recorded_home, results_home
 from cspine_lib.runs import atomic_write_text, read_json
 
 ARMS = {
@@ -34,7 +34,7 @@ def write_summary(summary: Mapping[str, Any], folder: Path | None = None) -> Pat
 
 def read_summaries(folder: Path | None = None) -> list[dict[str, Any]]:
     """All summaries that have been recorded; empty where there is none."""
-    return [read_json(path) for path in sorted((folder or results_home() / "leak").glob("*.json"))]
+    return [read_json(path) for path in sorted((folder or recorded_home() / "leak").glob("*.json"))]
 
 
 def summary_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:

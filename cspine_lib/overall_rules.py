@@ -89,9 +89,9 @@ def recorded(
     Returns:
         None if no such run is recorded, or its labels are not to be had.
     """
-    from cspine_lib.results import load_records, read_predictions, results_home
+    from cspine_lib.results import load_records, read_predictions, recorded_home
 
-    home = Path(folder or results_home())
+    home = Path(folder or recorded_home())
     runs = [r for r in load_records(home) if r.method == method]
     for record in sorted(runs, key=lambda r: r.profile != profile):
         if not (record.predictions.endswith("-cv.csv") and (home / record.predictions).exists()):

@@ -34,14 +34,24 @@ ABLATIONS = "ablations-"
 NO_RECORDS = "No run has been recorded under `results/` yet."
 
 
+PACKAGED = Path(__file__).resolve().parent / "recorded"
+"""The committed records in an installed package: a wheel takes ``results/`` along."""
+
+
 def results_home() -> Path:
-    """Folder of committed run records."""
+    """Folder that run records are written to; in a checkout the committed ones are there."""
     return home() / "results"
+
+
+def recorded_home() -> Path:
+    """Folder that run records are read from: ``results/``, else those that the package brought."""
+    own = results_home()
+    return PACKAGED if PACKAGED.is_dir() and not own.is_dir() else own
 
 
 def record_paths(folder: str | Path | None = None) -> list[Path]:
     """Run records of a folder, without ablations: one short training each, and no result."""
-    paths = sorted(Path(folder or results_home()).glob("*.json"))
+    paths = sorted(Path(folder or recorded_home()).glob("*.json"))
     return [path for path in paths if not path.name.startswith(ABLATIONS)]
 
 

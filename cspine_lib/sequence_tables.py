@@ -16,7 +16,7 @@ import pandas as pd
 
 from cspine_lib.anatomy import TARGETS
 from cspine_lib.metrics import Interval, ratio_ci
-from cspine_lib.results import ABLATIONS, read_predictions, results_home
+from cspine_lib.results import ABLATIONS, read_predictions, recorded_home
 from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import RunRecord, read_json
 from cspine_lib.scoring import score_arrays
@@ -30,7 +30,7 @@ SURE_FRAMES = 0.999
 
 def read_ablations(profile: str, folder: str | Path | None = None) -> dict[str, Any] | None:
     """What ``cspine ablate`` left for a profile, else for another one, else None."""
-    place = Path(folder or results_home())
+    place = Path(folder or recorded_home())
     others = sorted(place.glob(f"{ABLATIONS}*.json"))
     for path in (place / f"{ABLATIONS}{profile}.json", *others):
         if path.exists():
@@ -177,7 +177,7 @@ def recorded_cv(
     method: str, profile: str, dataset: RsnaDataset, folder: str | Path | None = None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
     """Labels and out-of-fold probabilities (N, 8) of a recorded run on this data set, or None."""
-    place = Path(folder or results_home())
+    place = Path(folder or recorded_home())
     path = place / f"{method}-{profile}-cv.json"
     if not path.exists():
         return None

@@ -12,6 +12,7 @@ from pathlib import Path
 from cspine_lib.config.presets import PROFILES
 from cspine_lib.config.profile import NOT_FOR, PhantomSize, Profile, Weights, settings_of
 from cspine_lib.errors import CspineError
+from cspine_lib.platforms import home_folder, scratch_folder
 
 __all__ = [
     "DEFAULT_PROFILE",
@@ -47,16 +48,26 @@ def get_profile(name: str | None = None) -> Profile:
 
 
 def home() -> Path:
-    """Folder that holds ``data/`` and ``runs/``: ``CSPINE_HOME``, else the checkout, else here."""
+    """Folder that holds ``data/`` and ``runs/``: ``CSPINE_HOME``, else the checkout, else the
+    place where the platform (Kaggle, Colab) keeps what is written, else here."""
+    return _chosen_home() or home_folder()
+
+
+def _chosen_home() -> Path | None:
+    """``CSPINE_HOME``, or a checkout that can be written to: one that is mounted cannot."""
     if os.environ.get("CSPINE_HOME"):
         return Path(os.environ["CSPINE_HOME"])
     checkout = Path(__file__).resolve().parent.parent.parent
-    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+    found = (checkout / "pyproject.toml").exists() and os.access(checkout, os.W_OK)
+    return checkout if found else None
 
 
 def data_home() -> Path:
-    """Folder under which data sets are made and looked for."""
-    return home() / "data"
+    """Folder under which data sets and caches are made and looked for.
+
+    On Kaggle not beside the runs, but where nothing is saved: it can all be made again.
+    """
+    return (_chosen_home() or scratch_folder() or home()) / "data"
 
 
 def runs_home() -> Path:
