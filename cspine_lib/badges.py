@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from cspine_lib.errors import CspineError
 from cspine_lib.platforms import BUNDLE
+from cspine_lib.runs import atomic_write_text
 
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 FOLDER = "notebooks"
@@ -164,7 +165,7 @@ def write_badges(paths: Sequence[Path], repository: Repository | None) -> list[P
             raise CspineError(f"{path} cannot be read: {error}") from error
         new = rendered(text, path.name, repository)
         if new != text:
-            path.write_text(new, encoding="utf-8")
+            atomic_write_text(path, new)
             changed.append(path)
     return changed
 

@@ -17,7 +17,7 @@ from cspine_lib.platforms import BUNDLE
 PYTHONS = ("3.11", "3.12")
 """Versions of Python of Kaggle's images of 2025 and 2026; compiled wheels come once for each."""
 
-GLIBC_TAGS = tuple(f"manylinux_2_{n}_x86_64" for n in (17, 24, 27, 28)) + ("manylinux2014_x86_64",)
+GLIBC_TAGS = (*(f"manylinux_2_{n}_x86_64" for n in (17, 24, 27, 28)), "manylinux2014_x86_64")
 """Wheels that Kaggle's x86-64 Linux can load."""
 
 COMPETITION = "rsna-2022-cervical-spine-fracture-detection"

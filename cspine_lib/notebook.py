@@ -27,6 +27,7 @@ from cspine_lib.config import (
 from cspine_lib.errors import CspineError
 from cspine_lib.facts import facts
 from cspine_lib.jobs import usable_cores
+from cspine_lib.platforms import find_platform, gpu_names, in_words
 from cspine_lib.plots import set_style, show_small
 from cspine_lib.reach import profile_in_reach
 from cspine_lib.recipes import get_recipe, settings_of_recipe
@@ -84,6 +85,8 @@ def set_up(
 ) -> tuple[Profile, RsnaDataset]:
     """Set the figures' style, find profile and data, and print what they are.
 
+    On Kaggle and in Colab a line more says what the platform gives.
+
     Args:
         profile: name of a profile; None: ``CSPINE_PROFILE``, else ``laptop``.
         data: folder of a data set; see ``sources.resolve_data``.
@@ -101,7 +104,10 @@ def set_up(
     _clear()  # what a phantom that was just drawn has printed: it names folders of this machine
     kind = "simulated scans, not patients" if dataset.is_phantom else "scans of patients"
     print(f"profile  {chosen.name}: {PURPOSE[chosen.name]}")
-    print(f"device   {device_name()}, {usable_cores()} cores")
+    device, platform = device_name(), find_platform()
+    if platform.hosted:
+        print(f"platform {in_words(platform, gpu_names(), device)}")
+    print(f"device   {device}, {usable_cores()} cores")
     print(
         f"data     {dataset.name}: {len(dataset.train_ids)} training and "
         f"{len(dataset.test_ids)} test studies, {len(dataset.masked_ids)} with masks; {kind}"
@@ -160,16 +166,15 @@ def volume_of(cache: VolumeCache, dataset: RsnaDataset, uid: str) -> Volume:
 
 
 def course_map(folder: str | Path = ".") -> pd.DataFrame:
-    """The notebooks of the course and which of them are in ``folder``."""
+    """The notebooks of the course and, in a folder that has some, which of them are there."""
+    here = [(Path(folder) / f"{c.name}.ipynb").exists() for c in CHAPTERS]
     rows = [
-        {
-            "notebook": c.name,
-            "what it is about": c.about,
-            "": "here" if (Path(folder) / f"{c.name}.ipynb").exists() else "to come",
-        }
-        for c in CHAPTERS
+        {"notebook": c.name, "what it is about": c.about, "": "here" if is_here else "to come"}
+        for c, is_here in zip(CHAPTERS, here, strict=True)
     ]
-    return pd.DataFrame(rows).set_index("notebook")
+    table = pd.DataFrame(rows).set_index("notebook")
+    # On Kaggle and in Colab a notebook stands alone: nothing can be said about the others.
+    return table if any(here) else table[["what it is about"]]
 
 
 def environment_table() -> pd.DataFrame:

@@ -7,16 +7,17 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cspine_lib.anatomy import PHANTOM_JSON, STUDY_COLUMN, TRAIN_CSV
+from cspine_lib.anatomy import PHANTOM_JSON, STUDY_COLUMN, TEST_CSV, TRAIN_CSV
 from cspine_lib.config import DEFAULT_SEED, PROFILES, Profile, data_home
 from cspine_lib.errors import CspineError
 from cspine_lib.jobs import usable_cores
+from cspine_lib.platforms import competition_mounts, drive_mounts
 from cspine_lib.rsna import RsnaDataset, open_dataset
 
 RSNA_NAME = "rsna-2022-cervical-spine-fracture-detection"
 """Name of the competition, hence of the folder that Kaggle mounts."""
 
-KAGGLE_MOUNTS = (Path("/kaggle/input") / RSNA_NAME, Path("/kaggle/input/competitions") / RSNA_NAME)
+KAGGLE_MOUNTS = competition_mounts(RSNA_NAME)
 """Where Kaggle mounts the competition's data in a notebook, in older and newer sessions."""
 
 SUBSET_MASKED, SUBSET_OTHER = 24, 36
@@ -28,8 +29,8 @@ def resolve_data(
 ) -> Path:
     """The folder of the data set that is meant.
 
-    In this order: ``data``; ``CSPINE_DATA``; a set that Kaggle has mounted (for the
-    profile ``rsna`` also one under ``data/``); the profile's phantom, made on first use.
+    In this order: ``data``; ``CSPINE_DATA``; a set that Kaggle or a Google Drive has mounted
+    (for the profile ``rsna`` also one under ``data/``); the profile's phantom, made on first use.
     ``data`` and ``CSPINE_DATA`` may be ``"phantom"`` or ``"rsna"`` instead of a folder.
 
     Args:
@@ -186,16 +187,38 @@ def _folder(path: Path) -> Path:
     raise CspineError(f"{what}: name a folder in RSNA's layout, or 'phantom', or 'rsna'")
 
 
+def submission_set() -> Path:
+    """The folder whose ``test.csv`` is to be answered: ``CSPINE_DATA``, else the mounted set.
+
+    Raises:
+        CspineError: there is none.
+    """
+    given = os.environ.get("CSPINE_DATA")
+    places = (Path(given).expanduser(),) if given else _mounts()
+    for path in places:
+        if (path / TEST_CSV).is_file():
+            return path
+    raise CspineError(
+        f"there is no {TEST_CSV} in {', '.join(map(str, places))}: add the competition's data as "
+        "input of the notebook, or name a folder with CSPINE_DATA"
+    )
+
+
+def _mounts() -> tuple[Path, ...]:
+    """Where a platform would have mounted the real set."""
+    return *KAGGLE_MOUNTS, *drive_mounts(RSNA_NAME)
+
+
 def _real_set(everywhere: bool) -> Path | None:
     """The real set if it is in place; under ``data/`` only if asked for."""
-    for path in (*KAGGLE_MOUNTS, *([data_home() / RSNA_NAME] if everywhere else [])):
+    for path in (*_mounts(), *([data_home() / RSNA_NAME] if everywhere else [])):
         if (path / TRAIN_CSV).is_file():
             return path
     return None
 
 
 def _places() -> str:
-    return ", ".join(str(path) for path in (*KAGGLE_MOUNTS, data_home() / RSNA_NAME))
+    return ", ".join(str(path) for path in (*_mounts(), data_home() / RSNA_NAME))
 
 
 def _phantom_profiles() -> str:

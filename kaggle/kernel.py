@@ -62,9 +62,9 @@ def main() -> None:
     bundle = bundle_folder()
     install(bundle)
     from cspine_lib.platforms import find_platform, gpu_names
-    from cspine_lib.sources import test_set
+    from cspine_lib.sources import submission_set
 
-    data, platform = test_set(), find_platform()
+    data, platform = submission_set(), find_platform()
     print(f"data in {data}; GPUs: {', '.join(gpu_names()) or 'none'}")
     scratch = platform.scratch or KAGGLE / "temp"
     submission = predict(bundle / "run", data, scratch / "predictions")

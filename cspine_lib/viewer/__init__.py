@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MODES", "StudyView", "ViewedStudy", "show", "still_figure"]
 
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
 
 def show(
     volume: Volume,
@@ -122,8 +124,12 @@ class StudyView:
         """The still always, and a widget where somebody can use it."""
         data: dict[str, Any] = {"text/plain": repr(self), "image/png": still_png(self.study)}
         if self.mode != "still":
-            data |= self.widget._repr_mimebundle_()
-            data["text/plain"] = repr(self)
+            # Written out: ipywidgets 7, which Colab has, makes no bundle of a widget.
+            data[WIDGET_VIEW] = {
+                "version_major": 2,
+                "version_minor": 0,
+                "model_id": self.widget.model_id,
+            }
         return data, {}
 
 
