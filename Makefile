@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: demo test test-browser site test-site lab lint results notebooks bench clean
+.PHONY: demo test test-browser test-kaggle lab lint results notebooks kaggle bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +15,8 @@ help:
 	@echo "make site   the course as a website in build/site, from the committed outputs"
 	@echo "make test-site   its pages, links and search in headless Chromium"
 	@echo "make test-browser   the viewer in a real JupyterLab (needs an installed Chromium)"
+	@echo "make kaggle KAGGLE_USERNAME=... RUN=...   a bundle for kernels without a network"
+	@echo "make test-kaggle    predict from such a bundle in an empty environment, offline"
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -62,6 +65,16 @@ site: .venv/ready
 test-site: site
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[browser]"
 	$(BIN)/pytest -m site tests/website
+# docs/kaggle_and_colab.md says what is in the bundle and how to upload it.
+kaggle: .venv/ready
+	KAGGLE_USERNAME="$(KAGGLE_USERNAME)" $(BIN)/python -m cspine_lib.bundle --out dist/kaggle \
+	  $(if $(RUN),--run "$(RUN)")
+
+test-kaggle: export CSPINE_PROFILE := ci
+test-kaggle: export CSPINE_HOME := $(CURDIR)
+test-kaggle: .venv/ready
+	$(BIN)/cspine prepare --profile ci
+	$(BIN)/pytest -m kaggle tests/test_bundle_offline.py
 
 # All that the tables are drawn from; stopped and started again, it goes on.  Then
 # "make notebooks" under the same CSPINE_PROFILE draws them.

@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,14 @@ def test_every_dependency_is_brought_or_counted_on():
     assert "torch" in COUNTED_ON and "torchvision" in COUNTED_ON
     assert all(part.why for part in BROUGHT)
     assert brought <= set(bundle._pins())
+
+
+def test_what_the_brought_packages_need_is_there_too():
+    there = {part.name for part in BROUGHT} | set(COUNTED_ON)
+    for part in BROUGHT:
+        for requirement in map(Requirement, metadata.requires(part.name) or ()):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(requirement.name) in there, f"{part.name}: {requirement}"
 
 
 def test_the_names_of_the_platforms_are_the_same_everywhere():
