@@ -84,6 +84,8 @@ def image(tmp_path_factory):
     folder = tmp_path_factory.mktemp("image")
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
     (site,) = (folder / "venv/lib").glob("python*/site-packages")
+    for old in site.glob("setuptools*"):  # Python 3.11 puts one there that torch finds too old
+        shutil.rmtree(old)
     (site / "lent.pth").write_text(f"{lend(folder / 'lent')}\n")
     (site / "sitecustomize.py").write_text(REFUSE)
     return folder / "venv"
