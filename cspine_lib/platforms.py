@@ -120,16 +120,6 @@ def drive_mounts(name: str, root: Path | None = None) -> tuple[Path, ...]:
     return (drive / name,) if drive.is_dir() else ()
 
 
-def dataset_mount(name: str, root: Path | None = None) -> Path | None:
-    """The folder that Kaggle has mounted a user's data set in, whoever owns it; None: not attached.
-
-    Older sessions mount ``input/<name>``, newer ones ``input/datasets/<owner>/<name>``.
-    """
-    inputs = (root or root_folder()) / "kaggle/input"
-    owned = sorted((inputs / "datasets").glob(f"*/{name}"))
-    return next((path for path in (inputs / name, *owned) if path.is_dir()), None)
-
-
 # --- GPUs
 
 

@@ -121,13 +121,6 @@ def test_a_kernel_is_told_from_a_plain_process(monkeypatch):
     assert find_platform().name == "jupyter" and not find_platform().hosted
 
 
-@pytest.mark.parametrize("place", ["cspine-bundle", "datasets/ada/cspine-bundle"])
-def test_an_attached_data_set_is_found_whoever_owns_it(place, nowhere):
-    assert platforms.dataset_mount("cspine-bundle") is None
-    (nowhere / "kaggle/input" / place).mkdir(parents=True)
-    assert platforms.dataset_mount("cspine-bundle") == nowhere / "kaggle/input" / place
-
-
 # --- where to write
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cspine_lib import metrics
+from cspine_lib import metrics, results
 from cspine_lib.errors import CspineError
 from cspine_lib.leakage import check_leakage
 from cspine_lib.results import (
@@ -116,6 +116,19 @@ def test_the_module_renews_a_readme(tmp_path) -> None:
 def test_results_home_is_in_the_home(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("CSPINE_HOME", str(tmp_path))
     assert results_home() == tmp_path / "results"
+
+
+def test_records_of_the_package_are_read_where_there_are_no_others(monkeypatch, tmp_path) -> None:
+    own, packaged = tmp_path / "home" / "results", tmp_path / "recorded"
+    monkeypatch.setenv("CSPINE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(results, "PACKAGED", packaged)
+    assert results.recorded_home() == own
+    packaged.mkdir()
+    assert results.recorded_home() == packaged and results_home() == own
+    _record("a", GOOD).write(packaged / "a.json")
+    assert [r.method for r in results.load_records()] == ["a"]
+    own.mkdir(parents=True)
+    assert results.recorded_home() == own and results.load_records() == []
 
 
 def test_predictions_come_back_and_pair_up(tmp_path) -> None:
