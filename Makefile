@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-browser site test-site lab lint results notebooks bench clean
-.PHONY: demo test test-browser test-kaggle lab lint results notebooks kaggle bench clean
+.PHONY: help demo test test-browser site test-site kaggle test-kaggle lab lint results notebooks \
+  bench clean
 .DEFAULT_GOAL := help
 
 help:

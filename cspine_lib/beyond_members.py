@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,12 +61,12 @@ def members_of(task: FoldTask) -> Members:
     if not path.exists():
         said = _said(task)
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **said)
+            np.savez(file, allow_pickle=False, **said)
     with np.load(path) as kept:
         return Members(y, **{name: kept[name] for name in ("unseen", "seen", "test", "plain")})
 
 
-def _said(task: FoldTask) -> dict[str, FloatArray]:
+def _said(task: FoldTask) -> dict[str, Any]:
     assert task.recipe.vertebra is not None
     _, store = segmented_crops(replace(task, progress=False))  # all cut already
     count, part_of = task.recipe.members, member_parts(task)
@@ -94,7 +95,7 @@ def _each(
 
 def plain_verdict(task: FoldTask, members: Members) -> Verdict:
     """No rules: Platt's scale and bias on the same unseen logits, and the noisy-or."""
-    platt = calibration(members.unseen, task.train, task.labels)
+    platt = calibration(np.asarray(members.unseen, dtype=np.float64), task.train, task.labels)
     rates = training_rates(task.labels, task.train)
     top_n = task.recipe.overall_top_n
     return Verdict(rates, platt["scale"], platt["bias"], top_n=top_n)

@@ -201,7 +201,7 @@ def pareto_front(seconds: npt.ArrayLike, loss: npt.ArrayLike) -> npt.NDArray[np.
     s, v = np.asarray(seconds, dtype=float), np.asarray(loss, dtype=float)
     no_worse = (s[None] <= s[:, None]) & (v[None] <= v[:, None])
     better = (s[None] < s[:, None]) | (v[None] < v[:, None])
-    return ~(no_worse & better).any(axis=1)
+    return np.asarray(~(no_worse & better).any(axis=1))
 
 
 # --- pieces ----------------------------------------------------------------------------------

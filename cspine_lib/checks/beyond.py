@@ -147,7 +147,7 @@ def _front(seconds: Array, loss: Array) -> Array:
 def _strict(seconds: Array, loss: Array) -> Array:
     """Beaten only by what is better in both."""
     faster, better = seconds[None] < seconds[:, None], loss[None] < loss[:, None]
-    return ~(faster & better).any(axis=1)
+    return np.asarray(~(faster & better).any(axis=1))
 
 
 def _without_equals(seconds: Array, loss: Array) -> Array:
