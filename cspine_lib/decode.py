@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 from pydicom.encaps import generate_frames
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
@@ -22,11 +21,13 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    RLELossless,
 )
 
 from cspine_lib.anatomy import HU_MAX, HU_MIN
 from cspine_lib.headers import MAX_SIDE_PX, SliceHeader
 from cspine_lib.issues import BadFile
+from cspine_lib.rawtags import inflated_data_set, pixels_of
 
 Stored = npt.NDArray[np.integer]
 
@@ -34,6 +35,8 @@ RAW_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEnd
 PIXEL_DATA = 0x7FE00010
 MAX_PIXELS_PER_BYTE = 4096
 """No codec packs a slice of noise tighter; air all over reaches some hundred."""
+RLE_PIXELS_PER_BYTE = 64
+"""Two bytes stand for at most 128 (PS3.5 annex G)."""
 HUFFMAN_PIXELS_PER_BYTE = 8
 """JPEG Lossless spends at least one bit on each pixel (ITU-T T.81, annex H)."""
 JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
@@ -52,7 +55,7 @@ def check_claims(header: SliceHeader) -> None:
         raise BadFile("no_pixels", "no image in it; passed over")
     if h.frames > 1:
         raise BadFile("multi_frame", "holds several frames; export it as one file per slice")
-    if h.samples != 1:
+    if h.samples != 1 or (h.photometric and not h.photometric.startswith("MONOCHROME")):
         raise BadFile("colour", "a colour image, not a CT slice; skipped")
     if max(h.rows, h.columns) > MAX_SIDE_PX:
         raise BadFile("too_large", f"claims {h.rows} × {h.columns} pixels; skipped")
@@ -77,6 +80,8 @@ def _check_room(h: SliceHeader) -> None:
         per_byte = 8 / h.bits_allocated
     elif h.transfer_syntax in JPEG_LOSSLESS:
         per_byte = HUFFMAN_PIXELS_PER_BYTE
+    elif h.transfer_syntax == RLELossless:
+        per_byte = RLE_PIXELS_PER_BYTE
     else:
         per_byte = MAX_PIXELS_PER_BYTE
     if pixels > room * per_byte:
@@ -159,7 +164,8 @@ def _compressed_pixels(h: SliceHeader) -> Stored:
 
 def _inflated_pixels(h: SliceHeader) -> Stored:
     """Pixels of a deflated file, which inflates to explicit little-endian (PS3.5 A.5)."""
-    value = pydicom.dcmread(h.path).PixelData
+    with open(h.path, "rb") as handle:
+        value = pixels_of(inflated_data_set(handle) or b"")
     dtype = np.dtype(f"<{'i' if h.signed else 'u'}{h.bits_allocated // 8}")
     return np.frombuffer(value, dtype, h.rows * h.columns).reshape(h.rows, h.columns)
 

@@ -13,31 +13,27 @@ import os
 import re
 import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-import pydicom
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
-from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
 
 from cspine_lib.issues import BadFile, Issue, warning
-from cspine_lib.rawtags import Elements, ordinary_header
+from cspine_lib.rawtags import (
+    MAX_FILE_BYTES,
+    Elements,
+    NotDicom,
+    Oversized,
+    any_header,
+    ordinary_header,
+)
 
 MAX_SIDE_PX = 4096
 """Largest matrix that is taken for a CT slice; clinical scanners stop at 2048."""
-MAX_INFLATED_BYTES = 80 * 2**20
-"""A deflated file that grows beyond this is refused (it is not one CT slice)."""
 NOT_IMAGES = {"DICOMDIR", "Thumbs.db", "desktop.ini"}
 
 _INFO_TAGS = (
@@ -47,7 +43,7 @@ _INFO_TAGS = (
 _TAGS = [
     *("StudyInstanceUID", "SeriesInstanceUID", "Modality", "ImageType"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
-    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"),
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("RescaleSlope", "RescaleIntercept", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     "ConvolutionKernel",
@@ -84,6 +80,7 @@ class SliceHeader:
     columns: int
     frames: int
     samples: int
+    photometric: str
     bits_allocated: int
     bits_stored: int
     high_bit: int
@@ -168,8 +165,9 @@ def _raw(dataset: Elements, keyword: str) -> tuple[str, bytes, bool]:
     element = dataset.get(tag)
     if element is None:
         return "", b"", True
+    # A sequence where a value belongs may hold anything, a patient's name too: it counts as absent.
     if not isinstance(element, RawDataElement) or element.value is None:
-        return "", str(getattr(element, "value", None) or "").encode(), True
+        return "", b"", True
     return element.VR or dictionary_VR(tag), element.value, element.is_little_endian
 
 
@@ -212,68 +210,29 @@ def _padding(dataset: Elements, keyword: str, bits: int, signed: bool) -> int | 
     return number if bits > 8 else number % 256
 
 
-def _refuse_deflate_bomb(handle: BinaryIO) -> None:
-    """A deflated data set is inflated whole by the parser: see first how large it gets."""
-    head = handle.read(2048)
-    if f"{DeflatedExplicitVRLittleEndian}".encode() in head:
-        handle.seek(0)
-        try:
-            # Group 2 follows the preamble; its first element is its own length (PS3.10 7.1).
-            length = int.from_bytes(head[140:144], "little")
-            handle.seek(144 + length)
-            inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-            inflater.decompress(handle.read(), MAX_INFLATED_BYTES)
-        except Exception as error:
-            raise BadFile("unreadable", f"its deflated part is damaged ({error})") from None
-        if inflater.unconsumed_tail:
-            raise BadFile("too_large", "it inflates beyond the size of a slice; skipped")
-    handle.seek(0)
-
-
-def _parse(path: str) -> tuple[Elements, str, int, int]:
-    """Wanted elements, transfer syntax, offset of the pixel element, size of the file in bytes."""
+def _parse(path: str) -> tuple[Elements, str, int | None, int]:
+    """Wanted elements, transfer syntax, offset of the pixel element (None: deflated), file size."""
     try:
         with open(path, "rb") as handle:
             size = os.fstat(handle.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                raise Oversized(
+                    f"it has {size >> 20} MiB, more than one slice can; export one file per slice"
+                )
             quick = ordinary_header(handle, _WANTED)
             if quick is not None:
                 meta, elements, offset = quick
                 return elements, _text(meta, "TransferSyntaxUID"), offset, size
-            handle.seek(0)
-            dataset = _read_any(handle)
-            elements = {tag: dataset.get_item(tag) for tag in dataset.keys()}  # noqa: SIM118
-            return elements, _transfer_syntax(dataset), handle.tell(), size
-    except BadFile:
-        raise
+            return *any_header(handle, _WANTED), size
+    except Oversized as error:
+        raise BadFile("too_large", str(error)) from None
+    except NotDicom:
+        raise BadFile("not_dicom", "not a DICOM file; passed over") from None
     except OSError as error:
         raise BadFile("unreadable", f"cannot be opened ({error.strerror}); skipped") from None
     except Exception as error:  # the parser meets arbitrary bytes and raises arbitrary errors
         kind = type(error).__name__
         raise BadFile("unreadable", f"its header is damaged ({kind}); skipped") from None
-
-
-def _read_any(handle: BinaryIO) -> pydicom.FileDataset:
-    """Data set without pixels of a file that is not ordinary."""
-    _refuse_deflate_bomb(handle)
-    try:
-        return pydicom.dcmread(handle, stop_before_pixels=True, specific_tags=_WANTED)
-    except InvalidDicomError:  # some old exports lack the 128-byte preamble
-        handle.seek(0)
-        dataset = pydicom.dcmread(
-            handle, stop_before_pixels=True, specific_tags=_WANTED, force=True
-        )
-        if "Rows" not in dataset or "Columns" not in dataset:
-            raise BadFile("not_dicom", "not a DICOM file; passed over") from None
-        return dataset
-
-
-def _transfer_syntax(dataset: pydicom.FileDataset) -> str:
-    meta = getattr(dataset, "file_meta", None)
-    uid = "" if meta is None else str(meta.get("TransferSyntaxUID", "") or "").strip("\0 ")
-    if uid:
-        return uid
-    implicit = dataset.original_encoding[0]
-    return str(ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian)
 
 
 def read_header(path: str | Path) -> SliceHeader:
@@ -292,7 +251,7 @@ def read_header(path: str | Path) -> SliceHeader:
         path=str(path),
         number=file_number(path),
         file_bytes=size,
-        pixel_offset=None if syntax == DeflatedExplicitVRLittleEndian else offset,
+        pixel_offset=offset,
         transfer_syntax=syntax,
         study_uid=_text(dataset, "StudyInstanceUID"),
         series_uid=_text(dataset, "SeriesInstanceUID"),
@@ -306,6 +265,7 @@ def read_header(path: str | Path) -> SliceHeader:
         columns=_int(dataset, "Columns", 0),
         frames=_int(dataset, "NumberOfFrames", 1),
         samples=_int(dataset, "SamplesPerPixel", 1),
+        photometric=_text(dataset, "PhotometricInterpretation").upper(),
         bits_allocated=bits,
         bits_stored=stored,
         high_bit=_int(dataset, "HighBit", stored - 1),

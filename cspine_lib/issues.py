@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from cspine_lib.errors import printable
+
 
 @dataclass(frozen=True)
 class Issue:
@@ -23,6 +25,11 @@ class Issue:
     code: str
     message: str
     file: str = ""
+
+    def __post_init__(self) -> None:
+        # Both may quote a name or a tag that a stranger chose.
+        object.__setattr__(self, "message", printable(self.message))
+        object.__setattr__(self, "file", printable(self.file, 255))
 
     def __str__(self) -> str:
         where = f"{self.file}: " if self.file else ""

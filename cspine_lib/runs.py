@@ -14,7 +14,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -25,6 +25,9 @@ from cspine_lib.errors import CspineError
 
 SCHEMA = 1
 """Version of the record's layout; raised when old readers would misread new files."""
+
+MAX_JSON_BYTES = 64 * 2**20
+"""The largest record so far has half a MiB."""
 
 KEY_PACKAGES = (
     "cspine-lib",
@@ -158,18 +161,24 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
-        CspineError: the file cannot be read, is not JSON, or not an object.
+        CspineError: the file cannot be read, is too large, is not JSON, or not an object.
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            # Not by the file's size: a pipe or a device has none.
+            raw = file.read(MAX_JSON_BYTES + 1)
+        if len(raw) > MAX_JSON_BYTES:
+            raise CspineError(f"cannot read {path}: over {MAX_JSON_BYTES >> 20} MiB, no record")
+        content = json.loads(raw.decode("utf-8"))
     except FileNotFoundError as error:
         raise CspineError(f"no file {path}: check the path, or make the run first") from error
     except (OSError, UnicodeDecodeError) as error:
         raise CspineError(f"cannot read {path}: {error}") from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # endless digits and brackets are not JSON errors
+        line = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
         raise CspineError(
-            f"{path} is not valid JSON (line {error.lineno}): restore it, or make the run again"
+            f"{path} is not valid JSON{line}: restore it, or make the run again"
         ) from error
     if not isinstance(content, dict):
         raise CspineError(f"{path} does not hold a JSON object")
@@ -230,17 +239,26 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     A reader sees the old file or the whole new one, also after a kill or a power
     cut.  When the block raises, ``path`` is untouched and nothing stays behind.
+
+    Raises:
+        CspineError: the disk is full, or the folder cannot be written in.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise CspineError(
+            f"cannot write {path}: {error.strerror or error}; make room, or name another folder"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # A read-only or vanished folder must not hide the first error.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def atomic_write_bytes(path: str | Path, content: bytes) -> Path:

@@ -178,7 +178,7 @@ def test_claims_are_checked_before_allocation(
 
 
 def test_deflate_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cspine_lib.headers.MAX_INFLATED_BYTES", 2**20)
+    monkeypatch.setattr("cspine_lib.rawtags.MAX_INFLATED_BYTES", 2**20)
     path = write_slice(tmp_path / "1.dcm", HU, ORIGIN, syntax=DEFLATED)
     content = path.read_bytes()
     start = 144 + int.from_bytes(content[140:144], "little")
