@@ -6,6 +6,7 @@ and direction.  A fixed flip is right for most files and silently wrong for the 
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ TOLERANCE_VOXELS = 0.1
 """A mask whose corner lies further from a voxel centre does not belong to the grid."""
 MAX_MASK_VALUE = 19
 """T12; above it nothing is defined."""
+FARTHEST_MM = 1e6
+"""An affine with larger numbers is no place in a scanner."""
+BYTES_PER_VOXEL = 8
+"""Of the widest type that a mask is read in."""
+SPARE_BYTES = 16 * 2**20
+"""Room for a file's header and its extensions, beyond 1.5 × the voxels of the image."""
 
 
 def read_mask(
@@ -36,18 +43,56 @@ def read_mask(
         CspineError: unreadable, not whole numbers 0–19, or on another grid (the message
             says which numbers differ).
     """
-    name = Path(path).name
+    path, name = Path(path), Path(path).name
+    most = int(1.5 * BYTES_PER_VOXEL * np.prod(shape_zyx, dtype=np.int64)) + SPARE_BYTES
     try:
-        image: Any = nibabel.load(path)
+        held = _held_bytes(path, most)
+        # Only this format: by its name or first bytes nibabel would try twenty others, too.
+        image: Any = _nifti_class(path).from_filename(path)
         affine = LPS_TO_RAS @ np.asarray(image.affine, dtype=np.float64)
         shape = tuple(image.shape)
+        wide = image.get_data_dtype()
+    except CspineError:
+        raise
     except Exception as error:  # nibabel meets arbitrary bytes
         raise CspineError(f"{name} is no readable NIfTI file ({type(error).__name__})") from None
+    if wide.kind not in "iuf" or wide.itemsize > BYTES_PER_VOXEL:
+        raise CspineError(f"{name} holds {wide} values; a mask holds whole numbers")
+    claimed = int(np.prod(shape, dtype=object)) * wide.itemsize
+    if claimed > held:
+        raise CspineError(f"{name} claims {claimed} bytes of voxels but holds {held}: cut off?")
     if len(shape) == 4 and shape[3] == 1:
         shape = shape[:3]
     order, shift = _placement(name, shape, affine, shape_zyx, affine_mm)
     values = _values(name, image, shape)
     return _laid_onto(values, order, shift, shape_zyx)
+
+
+def _held_bytes(path: Path, most: int) -> int:
+    """How many bytes a file holds, unpacked; counted before anything is allocated for them.
+
+    Raises:
+        CspineError: more than ``most``.
+        Exception: it cannot be read to its end.
+    """
+    if path.name.endswith(".gz"):
+        held = 0
+        with gzip.open(path) as file:
+            while held <= most and (part := file.read(2**20)):
+                held += len(part)
+    else:
+        held = path.stat().st_size
+    if held > most:
+        raise CspineError(f"{path.name} holds far more than a mask of its images can")
+    return held
+
+
+def _nifti_class(path: Path) -> Any:
+    """NIfTI 1 or 2, by the size of the header (348 or 540) that the file begins with."""
+    with gzip.open(path) if path.name.endswith(".gz") else open(path, "rb") as file:
+        head = file.read(4)
+    two = 540 in (int.from_bytes(head, "little"), int.from_bytes(head, "big"))
+    return nibabel.Nifti2Image if two else nibabel.Nifti1Image
 
 
 def _placement(
@@ -58,8 +103,10 @@ def _placement(
     affine_mm: npt.NDArray[np.float64],
 ) -> tuple[list[tuple[int, int]], list[int]]:
     """For each image axis: (mask axis, direction), and where the mask's first voxel lands."""
-    if len(shape) != 3 or not np.isfinite(mask_affine_mm).all():
-        raise CspineError(f"{name} has shape {shape} or a broken affine; a mask has three axes")
+    if len(shape) != 3 or min(shape) < 1:
+        raise CspineError(f"{name} has shape {shape}; a mask has three axes")
+    if not (np.abs(mask_affine_mm) < FARTHEST_MM).all():  # also false for NaN
+        raise CspineError(f"{name} has a broken affine, so its place is unknown")
     if abs(np.linalg.det(mask_affine_mm[:3, :3])) < 1e-9:
         raise CspineError(f"{name} has a singular affine, so its place is unknown")
     to_image = np.linalg.inv(affine_mm) @ mask_affine_mm  # mask voxel → image voxel

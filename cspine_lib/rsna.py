@@ -6,7 +6,6 @@ A phantom has the same layout and is told apart by its ``phantom.json``.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from functools import cached_property
@@ -31,13 +30,15 @@ from cspine_lib.anatomy import (
     TRAIN_CSV,
     TRAIN_IMAGES,
 )
+from cspine_lib.csvfiles import read_cells
 from cspine_lib.dicom import Series, read_series
 from cspine_lib.errors import CspineError
 from cspine_lib.masks import read_mask
 from cspine_lib.phantom.plan import DEFAULT_DIFFICULTY
+from cspine_lib.runs import read_json
 
-MAX_CSV_BYTES = 512 * 2**20
-"""RSNA's largest CSV is under 1 MB."""
+LARGEST_NUMBER = 1e9
+"""Beyond any label, pixel or file number; a whole number that a float still holds exactly."""
 _SAFE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 
@@ -52,15 +53,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     Raises:
         CspineError: missing, unreadable, no CSV, or without one of the columns.
     """
-    try:
-        if path.stat().st_size > MAX_CSV_BYTES:
-            raise CspineError(f"{path} is too large for a table of this data set")
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except OSError as error:
-        raise CspineError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, MemoryError, OverflowError) as error:  # pandas' parser errors are these
-        reason = str(error).strip().splitlines() or ["?"]
-        raise CspineError(f"{path} is no CSV table: {reason[-1][:120]}") from None
+    table = read_cells(path)
     missing = [c for c in columns if c not in table.columns]
     if missing:
         raise CspineError(f"{path} lacks the column {missing[0]}; it needs {','.join(columns)}")
@@ -72,15 +65,16 @@ def numeric(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> pd.Dat
     """The table with the given columns as finite numbers.
 
     Raises:
-        CspineError: a cell that is no number, with its line.
+        CspineError: a cell that is no number, or an absurd one, with its line.
     """
     out = table.copy()
     for column in columns:
         values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
-        bad = np.flatnonzero(~np.isfinite(values))
+        bad = np.flatnonzero(~(np.abs(values) <= LARGEST_NUMBER))  # true for NaN as well
         if len(bad):
             cell = table[column].iloc[bad[0]][:40]
-            raise CspineError(f"{path} line {bad[0] + 2}: {column} is {cell!r}, not a number")
+            what = "far beyond any in use" if np.isfinite(values[bad[0]]) else "not a number"
+            raise CspineError(f"{path} line {bad[0] + 2}: {column} is {cell!r}, {what}")
         out[column] = values
     return out
 
@@ -102,11 +96,11 @@ def data_set_name(root: Path) -> str:
     if not path.exists():
         return "RSNA 2022"
     try:
-        request = json.loads(path.read_text(encoding="utf-8"))["request"]
+        request = read_json(path)["request"]
         name = f"phantom v{str(request['version'])[:32]}, seed {int(request['seed'])}"
         difficulty = float(request.get("difficulty", DEFAULT_DIFFICULTY))
         return name if difficulty == DEFAULT_DIFFICULTY else f"{name}, difficulty {difficulty:g}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (CspineError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise CspineError(f"{path} is damaged; make the phantom again") from None
 
 
@@ -161,6 +155,9 @@ class RsnaDataset:
         else:
             table = read_table(path, BOX_COLUMNS)
         table = numeric(table, BOX_COLUMNS[1:], path)
+        halves = np.flatnonzero(table["slice_number"] % 1)
+        if len(halves):
+            raise CspineError(f"{path} line {halves[0] + 2}: slice_number must be whole")
         return table.astype({"slice_number": "int64"})
 
     @cached_property
@@ -268,10 +265,11 @@ class RsnaDataset:
         for images in (TRAIN_IMAGES, TEST_IMAGES, SEGMENTATIONS):
             for folder, subfolders, files in os.walk(self.root / images):
                 subfolders.sort()
-                digest.update(os.path.relpath(folder, self.root).encode())
+                digest.update(os.fsencode(os.path.relpath(folder, self.root)))
                 for file in sorted(files):
-                    size = os.stat(os.path.join(folder, file)).st_size
-                    digest.update(f"{file}:{size}\n".encode())
+                    # Of the link itself: it may lead nowhere.
+                    size = os.lstat(os.path.join(folder, file)).st_size
+                    digest.update(os.fsencode(f"{file}:{size}\n"))
         return digest.hexdigest()[:16]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from cspine_lib.anatomy import STUDY_COLUMN, SUBMISSION_COLUMNS, TARGETS, row_id
+from cspine_lib.csvfiles import read_cells
 from cspine_lib.errors import CspineError
 
 
@@ -124,7 +125,7 @@ def read_truth(truth_csv: str | Path) -> pd.DataFrame:
         SubmissionError: rows missing, doubled or unknown, labels other than 0 and 1.
         CspineError: a file that cannot be read or has other columns.
     """
-    frame = _read_csv(truth_csv)
+    frame = read_cells(truth_csv)
     if set(SUBMISSION_COLUMNS) <= set(frame.columns):
         rows = _read_rows(truth_csv)
     elif {STUDY_COLUMN, *TARGETS} <= set(frame.columns):
@@ -165,22 +166,9 @@ def _by_study(path: str | Path, values: dict[str, float]) -> pd.DataFrame:
     return frame.rename_axis(STUDY_COLUMN)
 
 
-def _read_csv(path: str | Path) -> pd.DataFrame:
-    """All cells as text, so that nothing is guessed and every bad cell can be named."""
-    try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise CspineError(f"no file {path}: check the path") from error
-    except pd.errors.EmptyDataError as error:
-        raise CspineError(f"{path} is empty: a header line and rows are wanted") from error
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise CspineError(f"{path} cannot be read as CSV: {reason}") from error
-
-
 def _read_rows(path: str | Path) -> dict[str, str]:
     """``row_id`` → text of ``fractured``."""
-    frame = _read_csv(path)
+    frame = read_cells(path)
     lacking = [c for c in SUBMISSION_COLUMNS if c not in frame.columns]
     if lacking:
         raise CspineError(

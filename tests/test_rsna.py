@@ -210,7 +210,7 @@ def test_fingerprint_follows_content(dataset: RsnaDataset) -> None:
         ("1.2,0", "1.1,0", "line 3: the study is in the table twice"),
         ("1.2,0", "../../etc,0", "line 3: that is no StudyInstanceUID"),
         ("C5,", "D5,", "lacks the column C5"),
-        ("1.2,0", '"1.2,0', "is no CSV table"),
+        ("1.2,0", '"1.2,0', "cannot be read as CSV"),
         ("1.2,0", "1.2,1e999", "not a number"),
     ],
 )
