@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
@@ -16,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cspine_lib.errors import CspineError
-from cspine_lib.jobs import for_each, only_builder, save_json, usable_cores
+from cspine_lib.jobs import for_each, load_array, only_builder, save_json, usable_cores
 from cspine_lib.labels import LevelBox, levels_from_json
+from cspine_lib.runs import read_json
 from cspine_lib.study_files import FORMAT, Mode, StudyReader, store_study
 from cspine_lib.volume import Volume
 
@@ -107,7 +107,7 @@ def _same_settings(cache_dir: Path, settings: dict[str, Any]) -> None:
     if not path.exists():
         save_json(path, settings)
         return
-    there = json.loads(path.read_text(encoding="utf-8"))
+    there = read_json(path)
     differing = [key for key in settings if there.get(key) != settings[key]]
     if differing:
         raise CspineError(
@@ -135,14 +135,13 @@ class VolumeCache:
 
     def __init__(self, folder: Path, ids: Sequence[str] | None = None) -> None:
         self.folder = Path(folder)
-        try:
-            settings = json.loads((self.folder / "cache.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise CspineError(f"no cache in {self.folder}: build it first") from None
+        if not (self.folder / "cache.json").exists():
+            raise CspineError(f"no cache in {self.folder}: build it first")
+        settings = read_json(self.folder / "cache.json")
         self.mode: Mode = settings["mode"]
         self.low_px: int = settings["low_px"]
         if ids is None:
-            ids = sorted(p.stem for p in self.folder.glob("*.json") if p.name != "cache.json")
+            ids = sorted(p.stem for p in self.folder.glob("[!.]*.json") if p.name != "cache.json")
         self._entries = {uid: self._read_entry(uid) for uid in ids}
         self.failed = {uid: e["error"] for uid, e in self._entries.items() if "error" in e}
         self.ids = [uid for uid in self._entries if uid not in self.failed]
@@ -223,10 +222,10 @@ class VolumeCache:
         return bool(self._entry(uid)["reversed"])
 
     def _read_entry(self, uid: str) -> dict[str, Any]:
-        try:
-            return json.loads((self.folder / f"{uid}.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise CspineError(f"study {uid} is not in the cache {self.folder}") from None
+        path = self.folder / f"{uid}.json"
+        if not path.exists():
+            raise CspineError(f"study {uid} is not in the cache {self.folder}")
+        return read_json(path)
 
     def _entry(self, uid: str) -> dict[str, Any]:
         if uid in self.failed:
@@ -245,7 +244,7 @@ class VolumeCache:
         self._entry(uid)
         name = f"{uid}.{kind}"
         if name not in self._open:
-            self._open[name] = np.load(self.folder / name, mmap_mode="r")
+            self._open[name] = load_array(self.folder / name, mmap=True)
             if len(self._open) > 200:
                 self._open.popitem(last=False)
         self._open.move_to_end(name)

@@ -7,6 +7,7 @@ file appears whole or not at all, in an order that a kill at any time leaves usa
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from cspine_lib.errors import CspineError
-from cspine_lib.runs import atomic_path, atomic_write_text, read_json
+from cspine_lib.runs import atomic_path, atomic_write_bytes, atomic_write_text, read_json
 
 MODEL_FILE = "model.safetensors"
 RESULT_FILE = "fit.json"
@@ -53,13 +54,12 @@ class FitResult:
 
 def save_weights(state: Mapping[str, Tensor], path: str | Path) -> Path:
     """Write a state dict as safetensors, atomically."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     # safetensors wants plain memory; channels-last tensors are strided.
     plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    with atomic_path(path) as temporary:
-        save_file(plain, temporary)
-    return Path(path)
+    # By way of memory: on a full disk safetensors and torch raise errors of their own.
+    return atomic_write_bytes(path, save(plain))
 
 
 def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
@@ -78,7 +78,7 @@ def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
         raise CspineError(f"no weights at {path}: train first, or name another run")
     try:
         state = load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise CspineError(f"{path} is damaged ({error}): remove it and train again") from error
     own = model.state_dict()
     wrong = [k for k, v in own.items() if k not in state or state[k].shape != v.shape]
@@ -115,7 +115,10 @@ class FitFolder:
     def __init__(self, path: str | Path, request: dict[str, Any]) -> None:
         self.path = Path(path)
         self.request: dict[str, Any] = json.loads(json.dumps(request))
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CspineError(f"cannot write {path}: {error.strerror}") from error
 
     def finished(self) -> FitResult | None:
         """The result of a training that ended, or None.
@@ -130,7 +133,10 @@ class FitFolder:
         self._check(content.get("request"))
         self._tidy()
         known = {f.name for f in fields(FitResult)}
-        return FitResult(**{k: v for k, v in _nan(content["result"]).items() if k in known})
+        try:
+            return FitResult(**{k: v for k, v in _nan(content["result"]).items() if k in known})
+        except (KeyError, AttributeError) as error:
+            raise CspineError(f"{path} is damaged: remove the folder and train again") from error
 
     def finish(self, result: FitResult) -> None:
         """Make ``model.safetensors`` and ``fit.json``, then tidy up."""
@@ -156,8 +162,9 @@ class FitFolder:
         if best is not None:
             save_weights(best, self._best_file(result.best_epoch))
         content = {"request": json.dumps(self.request), "result": asdict(result), "state": state}
-        with atomic_path(self.path / STATE_FILE) as temporary:
-            torch.save(content, temporary)
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        atomic_write_bytes(self.path / STATE_FILE, buffer.getbuffer())
         self._remove_best_files(keep=self._best_file(result.best_epoch))
 
     def resume(self) -> tuple[dict[str, Any], FitResult] | None:

@@ -6,6 +6,7 @@ Errors are one line that says what to do; the exit status is 2.
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ from cspine_lib import __version__
 from cspine_lib.cli_experiments import ablate, final, results, run
 from cspine_lib.cli_options import DataOption, ProfileOption, QuietOption, SeedOption
 from cspine_lib.config import DEFAULT_SEED, get_profile
-from cspine_lib.errors import CspineError
+from cspine_lib.errors import CspineError, printable
 from cspine_lib.reach import profile_in_reach
 
 app = typer.Typer(
@@ -186,13 +187,26 @@ for experiment in (run, final, ablate, results):
     app.command()(experiment)
 
 
+def _refuse(message: str) -> None:
+    typer.echo(f"cspine: {message}", err=True)
+    sys.exit(2)
+
+
 def main() -> None:
     """Entry point of ``cspine``: one line for an expected error, no traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a letter gets its number.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except CspineError as error:
-        typer.echo(f"cspine: {error}", err=True)
-        sys.exit(2)
+        _refuse(str(error))
+    except MemoryError:
+        _refuse("not enough memory for this; try fewer or smaller studies")
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _refuse(printable(f"{error.strerror or error}{where}; is there room, and may you write?"))
     except KeyboardInterrupt:
         typer.echo("cspine: stopped; run the same command again to go on", err=True)
         sys.exit(130)

@@ -21,9 +21,10 @@ from cspine_lib.anatomy import LEVELS, N_LEVELS
 from cspine_lib.cache import VolumeCache
 from cspine_lib.crops import STACK, cut_crops, padded_px
 from cspine_lib.errors import CspineError
-from cspine_lib.jobs import for_each, only_builder, save_array, save_json
+from cspine_lib.jobs import for_each, load_array, only_builder, save_array, save_json
 from cspine_lib.labels import LevelBox, levels_from_json
 from cspine_lib.recipes import Crop
+from cspine_lib.runs import read_json
 from cspine_lib.study_files import StudyReader
 from cspine_lib.volume import Volume
 
@@ -146,7 +147,7 @@ def _digest(value: Any) -> str:
 def _request_of(path: Path) -> str | None:
     if not path.exists():
         return None
-    return str(json.loads(path.read_text(encoding="utf-8"))["request"])
+    return str(read_json(path).get("request"))
 
 
 class CropStore:
@@ -168,23 +169,21 @@ class CropStore:
 
     def __init__(self, folder: Path, ids: Sequence[str] | None = None) -> None:
         self.folder = Path(folder)
-        try:
-            setting = json.loads((self.folder / "crops.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise CspineError(f"no crops in {self.folder}: build them first") from None
+        if not (self.folder / "crops.json").exists():
+            raise CspineError(f"no crops in {self.folder}: build them first")
+        setting = read_json(self.folder / "crops.json")
         self.frames: int = setting["frames"]
         self.px: int = setting["px"]
         self.size: int = setting["size"]
         if ids is None:
-            ids = sorted(p.stem for p in self.folder.glob("*.json") if p.name != "crops.json")
+            ids = sorted(p.stem for p in self.folder.glob("[!.]*.json") if p.name != "crops.json")
         self.ids = list(ids)
         self._levels: dict[str, dict[str, LevelBox]] = {}
         for uid in self.ids:
             path = self.folder / f"{uid}.json"
             if not path.exists():
                 raise CspineError(f"no crops of study {uid} in {self.folder}: build them first")
-            entry = json.loads(path.read_text(encoding="utf-8"))
-            self._levels[uid] = levels_from_json(entry["levels"])
+            self._levels[uid] = levels_from_json(read_json(path)["levels"])
 
     def __repr__(self) -> str:
         return f"CropStore({len(self.ids)} studies, {self.frames} × 3 × {self.size}² px)"
@@ -202,4 +201,4 @@ class CropStore:
 
     def sequences(self, uid: str) -> npt.NDArray[np.uint8]:
         """All crops of a study (7, frames, 3, S, S), memory-mapped."""
-        return np.load(self.folder / f"{uid}.npy", mmap_mode="r")
+        return load_array(self.folder / f"{uid}.npy", mmap=True)

@@ -26,8 +26,9 @@ from cspine_lib.cache import VolumeCache
 from cspine_lib.config import Profile
 from cspine_lib.crops import SIDE_MM
 from cspine_lib.errors import CspineError
-from cspine_lib.jobs import for_each, only_builder, save_array, save_json
+from cspine_lib.jobs import for_each, load_array, only_builder, save_array, save_json
 from cspine_lib.labels import LevelBox
+from cspine_lib.runs import read_json
 from cspine_lib.study_files import StudyReader
 from cspine_lib.volume import Volume, window
 
@@ -135,7 +136,7 @@ def build_cubes(
             found = {} if levels is None else {k: b.to_dict() for k, b in levels[uid].items()}
             request = json.loads(json.dumps({**setting, "levels": found}))
             path = out_dir / f"{uid}.json"
-            if not path.exists() or json.loads(path.read_text())["request"] != request:
+            if not path.exists() or read_json(path).get("request") != request:
                 jobs.append((uid, request))
         work = partial(_store_cube, source, out_dir, spec)
         for_each(work, jobs, workers=workers, progress=progress, what="making cubes")
@@ -169,13 +170,12 @@ class CubeStore:
     def __init__(self, folder: Path, ids: Sequence[str]) -> None:
         self.folder, self.ids = Path(folder), list(ids)
         self._size = {
-            uid: json.loads((self.folder / f"{uid}.json").read_text())["size_zyx_mm"]
-            for uid in self.ids
+            uid: read_json(self.folder / f"{uid}.json")["size_zyx_mm"] for uid in self.ids
         }
 
     def cube(self, uid: str) -> npt.NDArray[np.uint8]:
         """uint8 (D, H, W)."""
-        return np.load(self.folder / f"{uid}.npy")
+        return load_array(self.folder / f"{uid}.npy")
 
     def size_zyx_mm(self, uid: str) -> tuple[float, float, float]:
         """Extent of a cube along z, y, x."""

@@ -75,7 +75,17 @@ class FoldEnsemble:
         Raises:
             CspineError: no such method, no finished fold of it, or a fold that lacks a part.
         """
-        recipe, out = get_recipe(method), Path(out)
+        try:
+            return cls._load(Path(out), method)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CspineError(
+                f"a record of {method} in {out} is damaged ({type(error).__name__}: {error}): "
+                "run the fold again"
+            ) from error
+
+    @classmethod
+    def _load(cls, out: Path, method: str) -> FoldEnsemble:
+        recipe = get_recipe(method)
         paths = sorted((out / method).glob("fold*.json"))
         notes = {int(path.stem[4:]): read_json(path) for path in paths}
         if not notes:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cspine_lib.cache import VolumeCache
 from cspine_lib.config import Profile
 from cspine_lib.errors import CspineError
-from cspine_lib.jobs import save_array
+from cspine_lib.jobs import load_array, save_array
 from cspine_lib.metrics import fit_platt
 from cspine_lib.recipes import Recipe
 from cspine_lib.rsna import RsnaDataset
@@ -103,7 +103,7 @@ class Validation:
                 f"{folder} keeps no validation logits to calibrate with: "
                 "delete it and run 'cspine run' again"
             )
-        z, y = np.load(folder / VALIDATION)
+        z, y = load_array(folder / VALIDATION)
         return cls(z, y.astype(np.int64))
 
 

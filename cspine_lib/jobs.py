@@ -26,6 +26,21 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
         np.save(file, array, allow_pickle=False)
 
 
+def load_array(path: Path, mmap: bool = False) -> npt.NDArray[Any]:
+    """A ``.npy`` file, never a pickle.
+
+    Args:
+        mmap: map it into memory, read-only, instead of reading it.
+
+    Raises:
+        CspineError: missing, or cut off.
+    """
+    try:
+        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise CspineError(f"{path} is damaged ({error}): delete it and run again") from error
+
+
 def save_json(path: Path, value: Any) -> None:
     """Write a compact JSON file that is either whole or not there."""
     atomic_write_text(path, json.dumps(value, separators=(",", ":")))

@@ -34,7 +34,9 @@ def write_summary(summary: Mapping[str, Any], folder: Path | None = None) -> Pat
 
 def read_summaries(folder: Path | None = None) -> list[dict[str, Any]]:
     """All summaries that have been recorded; empty where there is none."""
-    return [read_json(path) for path in sorted((folder or recorded_home() / "leak").glob("*.json"))]
+    return [
+        read_json(path) for path in sorted((folder or recorded_home() / "leak").glob("[!.]*.json"))
+    ]
 
 
 def summary_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -7,12 +7,16 @@ and direction.  A fixed flip is right for most files and silently wrong for the 
 from __future__ import annotations
 
 import gzip
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import numpy.typing as npt
+from nibabel import imageglobals
 
 from cspine_lib.errors import CspineError
 from cspine_lib.volume import LPS_TO_RAS
@@ -48,7 +52,8 @@ def read_mask(
     try:
         held = _held_bytes(path, most)
         # Only this format: by its name or first bytes nibabel would try twenty others, too.
-        image: Any = _nifti_class(path).from_filename(path)
+        with _quiet_nibabel():
+            image: Any = _nifti_class(path).from_filename(path)
         affine = LPS_TO_RAS @ np.asarray(image.affine, dtype=np.float64)
         shape = tuple(image.shape)
         wide = image.get_data_dtype()
@@ -58,14 +63,25 @@ def read_mask(
         raise CspineError(f"{name} is no readable NIfTI file ({type(error).__name__})") from None
     if wide.kind not in "iuf" or wide.itemsize > BYTES_PER_VOXEL:
         raise CspineError(f"{name} holds {wide} values; a mask holds whole numbers")
-    claimed = int(np.prod(shape, dtype=object)) * wide.itemsize
-    if claimed > held:
-        raise CspineError(f"{name} claims {claimed} bytes of voxels but holds {held}: cut off?")
     if len(shape) == 4 and shape[3] == 1:
         shape = shape[:3]
     order, shift = _placement(name, shape, affine, shape_zyx, affine_mm)
+    claimed = int(np.prod(shape, dtype=object)) * wide.itemsize
+    if claimed > held:
+        raise CspineError(f"{name} claims {claimed} bytes of voxels but holds {held}: cut off?")
     values = _values(name, image, shape)
     return _laid_onto(values, order, shift, shape_zyx)
+
+
+@contextmanager
+def _quiet_nibabel() -> Iterator[None]:
+    """Silences nibabel's remarks on damaged headers; what matters is raised as an error."""
+    level = imageglobals.logger.level
+    imageglobals.logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        imageglobals.logger.setLevel(level)
 
 
 def _held_bytes(path: Path, most: int) -> int:

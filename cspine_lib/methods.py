@@ -24,7 +24,7 @@ from cspine_lib.errors import CspineError
 from cspine_lib.labels import LevelBox
 from cspine_lib.recipes import Recipe, SequenceRecipe, get_recipe, settings_of_recipe
 from cspine_lib.rsna import RsnaDataset
-from cspine_lib.runs import Part, RunRecord, atomic_write_text
+from cspine_lib.runs import Part, RunRecord, atomic_write_text, read_json
 from cspine_lib.splits import inner_split
 from cspine_lib.stage1 import (
     LocaliserPart,
@@ -128,7 +128,7 @@ def _finished(
     path = out / "request.json"
     if not path.exists():
         atomic_write_text(path, json.dumps({"sha256": digest, **request}, indent=1) + "\n")
-    elif json.loads(path.read_text(encoding="utf-8")).get("sha256") != digest:
+    elif read_json(path).get("sha256") != digest:
         raise CspineError(
             f"{out} holds a training with other settings or data: "
             "choose another folder with --out, or delete it"

@@ -215,9 +215,10 @@ def overview_figure(
         _level_panel(axes, volume, name, levels.get(name), probability[name])
     bars = figure.add_subplot(grid[1, 5])
     probability_bars(bars, probability)
-    figure.suptitle(title, fontsize=11)
+    # A folder may be called "$x": no formula.
+    figure.suptitle(title, fontsize=11).set_parse_math(False)
     if notes:
-        figure.supxlabel("\n".join(notes), fontsize=8, color=INK)
+        figure.supxlabel("\n".join(notes), fontsize=8, color=INK).set_parse_math(False)
     return figure
 
 

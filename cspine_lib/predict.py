@@ -6,6 +6,7 @@ where it was; nothing that names a patient is written.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
@@ -26,19 +28,22 @@ from cspine_lib.anatomy import (
     TEST_CSV,
     TEST_IMAGES,
     TRAIN_CSV,
-    row_id,
 )
 from cspine_lib.dicom import Issue, read_series
-from cspine_lib.errors import CspineError
+from cspine_lib.errors import CspineError, printable
 from cspine_lib.labels import LevelBox, levels_from_json
 from cspine_lib.plots import overview_figure, save_png
-from cspine_lib.rsna import RsnaDataset, open_dataset
+from cspine_lib.rsna import RsnaDataset, is_safe_id, open_dataset
 from cspine_lib.runs import atomic_path, atomic_write_text, read_json
 from cspine_lib.two_stage import TwoStageModel
 from cspine_lib.volume import Volume
 
 log = logging.getLogger(__name__)
 
+LONGEST_NAME = 100
+"""File systems allow 255 bytes, of which endings and temporary names need some."""
+LEAST = 1e-6
+"""No value of a submission is nearer to 0 or 1: written with six digits it would be one of them."""
 NOT_FOR_CLINIC = "Research software, not for clinical use."
 PHANTOM_ONLY = (
     "This model was trained on simulated scans alone; its probabilities mean nothing for a patient."
@@ -106,7 +111,10 @@ def predict_folder(
     model = TwoStageModel.load(run) if isinstance(run, str | Path) else run
     dataset = open_dataset(source) if _is_dataset(source) else None
     studies = list(_studies(source, dataset))
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CspineError(f"cannot write {out}: {error.strerror}; name another folder") from error
     results = []
     bar = tqdm(studies, desc="predict", unit="study", disable=not progress)
     for i, (name, folder) in enumerate(bar):
@@ -134,17 +142,24 @@ def _is_dataset(source: Path) -> bool:
 def _studies(source: Path, dataset: RsnaDataset | None) -> Iterator[tuple[str, Path]]:
     """Name and folder of every study to predict; the folder need not be there."""
     if dataset is None:
-        yield source.resolve().name, source
+        yield printable(source.resolve().name), source
         return
-    if not dataset.test_ids:
+    if dataset.test is None or not dataset.test_ids:
         raise CspineError(f"{source} has no {TEST_CSV}: give the folder of a single study instead")
+    odd = dataset.test.loc[~dataset.test["prediction_type"].isin(TARGETS), "row_id"]
+    if len(odd):
+        raise CspineError(f"{TEST_CSV}: row {odd.iloc[0][:80]} asks for no known target")
     for uid in dataset.test_ids:
         yield uid, dataset.root / TEST_IMAGES / uid
 
 
 def safe_name(study: str) -> str:
     """A file name for a study, whatever the study is called; stays inside its folder."""
-    return re.sub(r"[^\w.-]", "_", study).lstrip(".") or "study"
+    name = re.sub(r"[^\w.-]", "_", study).lstrip(".") or "study"
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    short = name.encode()[: LONGEST_NAME - 9].decode(errors="ignore")
+    return f"{short}-{hashlib.sha256(study.encode()).hexdigest()[:8]}"
 
 
 def _predict_one(
@@ -158,15 +173,19 @@ def _predict_one(
 ) -> StudyResult:
     """Predict, write JSON and picture; an unreadable study of many gets the training rates."""
     try:
+        if not alone and not is_safe_id(name):
+            raise CspineError("[unsafe_name] its name is no StudyInstanceUID")
         series = read_series(folder, workers=workers)
-    except CspineError as error:
+        found = predict_volume(model, name, series.volume)
+    except Exception as error:
+        told = error if isinstance(error, CspineError) else CspineError(f"{type(error).__name__}")
         if alone:
-            raise
-        log.warning("%s could not be read and gets the training rates: %s", name, error)
-        result = StudyResult(name, model.prior, {}, error=str(error))
+            raise told from error
+        # A row of training rates is better than no submission; the log says which and why.
+        log.warning("%s gets the training rates: %s", printable(name, 128), told)
+        result = StudyResult(name, model.prior, {}, error=str(told))
         _write_json(out, result, model, None)
         return result
-    found = predict_volume(model, name, series.volume)
     result = StudyResult(name, found.probability, found.levels, series.issues)
     if drawn:
         _draw(out, result, series.volume, model)
@@ -230,17 +249,20 @@ def _finished(out: Path, name: str, model: StudyModel, drawn: bool) -> StudyResu
     path = out / f"{safe_name(name)}.json"
     if not path.exists():
         return None
-    try:
-        content = read_json(path)
-    except CspineError:
-        return None
-    if content.get("run") != model.identity or content.get("study") != name or content["error"]:
-        return None
     if drawn and not path.with_suffix(".png").exists():
         return None
-    levels = levels_from_json({k: v["box_px"] for k, v in content["levels"].items()})
-    issues = tuple(Issue(**issue) for issue in content["issues"])
-    return StudyResult(name, content["probability"], levels, issues)
+    try:
+        content = read_json(path)
+        if content["run"] != model.identity or content["study"] != name or content["error"]:
+            return None
+        probability = {t: float(content["probability"][t]) for t in TARGETS}
+        levels = levels_from_json({k: v["box_px"] for k, v in content["levels"].items()})
+        issues = tuple(Issue(**issue) for issue in content["issues"])
+    except (CspineError, KeyError, TypeError, ValueError, AttributeError):
+        return None  # cut off, or no file of ours: the study is done again
+    if not all(0 <= p <= 1 for p in probability.values()):
+        return None
+    return StudyResult(name, probability, levels, issues)
 
 
 def _write_tables(out: Path, results: list[StudyResult], dataset: RsnaDataset | None) -> None:
@@ -248,9 +270,10 @@ def _write_tables(out: Path, results: list[StudyResult], dataset: RsnaDataset | 
     _write_csv(pd.DataFrame(rows, columns=[STUDY_COLUMN, *TARGETS]), out / "predictions.csv")
     if dataset is None or dataset.test is None:
         return
-    value = {row_id(r.study, t): r.probability[t] for r in results for t in TARGETS}
-    rows_wanted = dataset.test[TEST_COLUMNS[0]].astype(str)
-    frame = pd.DataFrame({"row_id": rows_wanted, "fractured": rows_wanted.map(value)})
+    value = {(r.study, t): r.probability[t] for r in results for t in TARGETS}
+    names, studies, targets = (dataset.test[column].tolist() for column in TEST_COLUMNS)
+    asked = [value[pair] for pair in zip(studies, targets, strict=True)]
+    frame = pd.DataFrame({"row_id": names, "fractured": np.clip(asked, LEAST, 1 - LEAST)})
     _write_csv(frame[list(SUBMISSION_COLUMNS)], out / "submission.csv")
 
 

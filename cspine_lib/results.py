@@ -51,7 +51,7 @@ def recorded_home() -> Path:
 
 def record_paths(folder: str | Path | None = None) -> list[Path]:
     """Run records of a folder, without ablations: one short training each, and no result."""
-    paths = sorted(Path(folder or recorded_home()).glob("*.json"))
+    paths = sorted(Path(folder or recorded_home()).glob("[!.]*.json"))
     return [path for path in paths if not path.name.startswith(ABLATIONS)]
 
 

@@ -261,7 +261,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def atomic_write_bytes(path: str | Path, content: bytes) -> Path:
+def atomic_write_bytes(path: str | Path, content: bytes | memoryview) -> Path:
     """Write a file whole or not at all; makes its folder."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)

@@ -15,6 +15,7 @@ import pandas as pd
 from cspine_lib.anatomy import LEVELS, TARGETS
 from cspine_lib.dicom import read_geometry
 from cspine_lib.errors import CspineError
+from cspine_lib.jobs import load_array
 from cspine_lib.live import LiveFold
 from cspine_lib.mask_lab import known_fractures
 from cspine_lib.metrics import MIN_POSITIVES, auroc, auroc_ci
@@ -55,7 +56,7 @@ class SliceLab:
 
         From the visibility model that has not seen this fold.
         """
-        table = np.load(self.task.shared / "pseudo_labels" / f"{uid}.npy").astype(np.float64)
+        table = load_array(self.task.shared / "pseudo_labels" / f"{uid}.npy").astype(np.float64)
         return table[self.stacks.z_index(uid)]
 
     def items(self) -> FractureSlices:

@@ -20,7 +20,7 @@ from cspine_lib.anatomy import N_LEVELS
 from cspine_lib.cache import VolumeCache
 from cspine_lib.config import Profile
 from cspine_lib.errors import CspineError
-from cspine_lib.jobs import for_each, only_builder, save_array
+from cspine_lib.jobs import for_each, load_array, only_builder, save_array
 from cspine_lib.labels import evenly_spaced
 from cspine_lib.slices import low_stack, neighbour_step, stack_25d
 
@@ -64,7 +64,7 @@ class SliceStacks:
     def stack(self, uid: str) -> npt.NDArray[np.uint8]:
         """(N, P, P), memory-mapped."""
         if self.whole:
-            return np.load(self.folder / f"{uid}.npy", mmap_mode="r")
+            return load_array(self.folder / f"{uid}.npy", mmap=True)
         return self.cache.slices(uid)
 
     def images(self, uid: str, positions: npt.ArrayLike) -> npt.NDArray[np.uint8]:

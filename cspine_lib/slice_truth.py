@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from cspine_lib.cache import VolumeCache
 from cspine_lib.errors import CspineError
-from cspine_lib.jobs import for_each, only_builder, save_array
+from cspine_lib.jobs import for_each, load_array, only_builder, save_array
 from cspine_lib.labels import visible_levels
 from cspine_lib.mask_lab.studies import redrawn
 from cspine_lib.rsna import RsnaDataset
@@ -62,7 +62,7 @@ def true_visibility(
         workers = workers if len(todo) > 20 else 1
         for_each(work, todo, workers=workers, progress=progress, what="drawing again")
     for uid in others:
-        table = np.load(folder / f"{uid}.npy")
+        table = load_array(folder / f"{uid}.npy")
         if len(table) != cache.shape_zyx(uid)[0]:
             raise CspineError(
                 f"{folder} has {len(table)} slices of study {uid}, the data "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from cspine_lib.anatomy import LEVELS, OVERALL
 from cspine_lib.cache import VolumeCache, cache_for
+from cspine_lib.checkpoint import MODEL_FILE
 from cspine_lib.config import PROFILES, Profile
 from cspine_lib.cropstore import MARGIN, study_crops
 from cspine_lib.errors import CspineError
@@ -65,8 +67,17 @@ class TwoStageModel:
             raise CspineError(
                 f"no finished run in {folder}: train one with 'cspine train', or run it to its end"
             )
-        record = RunRecord.read(folder / RECORD)
-        facts = read_json(folder / MODEL)
+        record, facts = RunRecord.read(folder / RECORD), read_json(folder / MODEL)
+        try:
+            return cls._from_facts(folder, record, facts)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CspineError(
+                f"{folder / MODEL} or {RECORD} is damaged ({type(error).__name__}: {error}): "
+                "train it again"
+            ) from error
+
+    @classmethod
+    def _from_facts(cls, folder: Path, record: RunRecord, facts: dict[str, Any]) -> TwoStageModel:
         recipe = get_recipe(record.method)
         # Where the hub did not answer, the run has another backbone than its profile.
         profile = replace(PROFILES[record.profile], backbone=facts["profile"]["backbone"])
@@ -75,16 +86,19 @@ class TwoStageModel:
                 f"{folder} was trained with other sizes than profile {profile.name!r} has now: "
                 "train it again into another folder"
             )
+        localisers = [folder / name for name in facts["localisers"]]
+        for part in (*localisers, folder / "classifier"):
+            _check_weights(part, facts["weights_sha256"][part.name])
         return cls(
             folder,
             record,
             recipe,
             profile,
-            load_localisers([folder / name for name in facts["localisers"]], profile),
+            load_localisers(localisers, profile),
             load_classifier(folder / "classifier", profile, recipe.sequence),
-            facts["scale"],
-            facts["bias"],
-            facts["rates"],
+            _number(facts["scale"]),
+            _number(facts["bias"]),
+            {level: _number(facts["rates"][level]) for level in LEVELS},
             hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16],
         )
 
@@ -140,6 +154,19 @@ class TwoStageModel:
 
     def _with_overall(self, logits: npt.NDArray[np.float64]) -> dict[str, float]:
         return probabilities(logits, self.scale, self.bias, self.rates, self.recipe.overall_top_n)
+
+
+def _number(value: Any) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no number")
+    return float(value)
+
+
+def _check_weights(folder: Path, sha256: str) -> None:
+    """Refuse weights that are not the ones that the run ended with: copied badly, or exchanged."""
+    path = folder / MODEL_FILE
+    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise CspineError(f"{path} is not what the run ended with: copy it again, or train again")
 
 
 def probabilities(

@@ -25,7 +25,7 @@ from cspine_lib.cache import VolumeCache
 from cspine_lib.config import Profile, Weights, device_name
 from cspine_lib.datasets import InferenceSliceDataset, SliceDataset
 from cspine_lib.engine import FitResult, FitSettings, fit, load_weights
-from cspine_lib.jobs import save_array
+from cspine_lib.jobs import load_array, save_array
 from cspine_lib.metrics import auroc
 from cspine_lib.models import bce
 from cspine_lib.slice_models import VisibilityNet
@@ -124,12 +124,12 @@ def pseudo_labels(
     mask must not get better labels than the rest.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    out = {}
+    out: dict[str, FloatArray] = {}
     for uid in ids:
         path = folder / f"{uid}.npy"
         if not path.exists():
             save_array(path, visible_probability(models, cache, uid, pitch_mm).astype(np.float32))
-        out[uid] = np.load(path).astype(np.float64)
+        out[uid] = load_array(path).astype(np.float64)
     return out
 
 

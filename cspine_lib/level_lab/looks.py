@@ -112,7 +112,7 @@ def truth_of(
 
 def _drawn_mask(dataset: RsnaDataset, uid: str, path: Path | None) -> npt.NDArray[np.uint8]:
     if path is not None and path.exists():
-        with np.load(path) as stored:
+        with np.load(path, allow_pickle=False) as stored:
             return stored["mask_zyx"]
     mask = redrawn(dataset, uid).mask_zyx
     if path is not None:

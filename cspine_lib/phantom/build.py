@@ -32,6 +32,7 @@ from cspine_lib.phantom.draw import draw_study
 from cspine_lib.phantom.plan import DEFAULT_DIFFICULTY, DrawnStudy, StudyPlan
 from cspine_lib.phantom.tables import set_description, write_tables
 from cspine_lib.phantom.traits import Request, StudyDesign
+from cspine_lib.runs import read_json
 
 PHANTOM_VERSION = "1"
 """Changes whenever the same request would give other bytes."""
@@ -151,7 +152,7 @@ def _existing(root: Path, wanted: dict[str, Any]) -> bool:
     for path in (root / PHANTOM_JSON, root / STAGING / "request.json"):
         if not path.exists():
             continue
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = read_json(path)
         there = there.get("request", there)
         differs = [key for key in wanted if there.get(key) != wanted[key]]
         if differs:
