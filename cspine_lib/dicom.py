@@ -222,6 +222,17 @@ def decode_stack(stack: Stack, workers: int = 1) -> tuple[npt.NDArray[np.int16],
     turn, headers = in_plane_turn(stack), stack.headers
     shape = (len(headers), *turn.shape_yx(stack.rows, stack.columns))
     _check_size(shape)
+    try:
+        return _decoded(headers, shape, turn, workers)
+    except MemoryError:
+        raise CspineError(
+            f"[too_large] {' × '.join(map(str, shape))} voxels do not fit into memory"
+        ) from None
+
+
+def _decoded(
+    headers: Sequence[SliceHeader], shape: tuple[int, int, int], turn: InPlane, workers: int
+) -> tuple[npt.NDArray[np.int16], dict[int, Issue]]:
     compressed = sum(h.transfer_syntax not in RAW_SYNTAXES for h in headers)
     # Uncompressed slices are read faster than a process starts.
     workers = min(workers, compressed // MIN_SLICES_PER_WORKER)

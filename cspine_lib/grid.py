@@ -18,6 +18,8 @@ MAX_GROWTH = 3
 """A grid has at most this many times the slices that were read."""
 MAX_HOLE_MM = 20.0
 """A wider hole (about one vertebra) is not filled: the larger side of it is kept."""
+THICKNESS_MM = (0.01, 100.0)
+"""A slice of another thickness has none."""
 SMALL_TILT_DEG = 0.5
 SMALL_TURN_DEG = 2.0
 
@@ -139,7 +141,8 @@ def stack_affine(stack: Stack, grid: Grid, turn: InPlane) -> npt.NDArray[np.floa
     if grid.steps:
         step_mm = (positions[1] - positions[0]) / grid.steps
     else:
-        step_mm = stack.normal * (header.thickness_mm or 1.0)
+        thick = header.thickness_mm or 0.0
+        step_mm = stack.normal * (thick if THICKNESS_MM[0] <= thick <= THICKNESS_MM[1] else 1.0)
     affine = np.eye(4)
     y_mm, x_mm, corner = row_mm, column_mm, positions[0]
     if turn.transpose:

@@ -60,10 +60,25 @@ def study_folders(root: Path, only: Collection[str] | None = None) -> list[Study
     out = []
     for part, images in (("train", TRAIN_IMAGES), ("test", TEST_IMAGES)):
         place = root / images
-        names = sorted(e.name for e in os.scandir(place) if e.is_dir()) if place.is_dir() else []
+        names = _folders_in(place)
         names = [n for n in names if not n.startswith(".") and (only is None or n in only)]
         out += [_look(part, name, place / name) for name in names]
     return out
+
+
+def _folders_in(place: Path) -> list[str]:
+    """Names of the folders in a folder; links that lead nowhere or in a circle are none.
+
+    Raises:
+        CspineError: it may not be read.
+    """
+    if not place.is_dir():
+        return []
+    try:
+        # Not DirEntry.is_dir, which raises at a circle of links.
+        return [name for name in sorted(os.listdir(place)) if os.path.isdir(place / name)]
+    except OSError as error:
+        raise CspineError(f"{place} cannot be read: {error.strerror}") from None
 
 
 def _look(part: str, uid: str, folder: Path) -> StudyFolder:
@@ -149,8 +164,10 @@ def _kept_rows(cache: Path | None) -> dict[str, dict[str, Any]]:
         table = pd.read_csv(cache, dtype=types, float_precision="round_trip")
         table[list(TEXT_COLUMNS)] = table[list(TEXT_COLUMNS)].fillna("")
         rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+        for row in rows:
+            issues_of(row)
         return {f"{row[STUDY_COLUMN]}:{row['key']}": row for row in rows}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
