@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from dicom_factory import random_hu, write_series
-from hostile_tools import SECRET, PlainModel, cspine, fuzz, refused, spoilt, tree
+from hostile_tools import SECRET, PlainModel, cspine, fuzz, refused, spoilt, text_stream, tree
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
@@ -288,7 +288,7 @@ def test_a_terminal_without_our_letters(small_set: Path, tmp_path: Path) -> None
         from cspine_lib import jobs
 
         jobs.usable_cores = lambda: 1
-        sys.stdout = open(1, "w", encoding="ascii", closefd=False)
+        sys.stdout = text_stream(1, "ascii")
 
     status, out, err = cspine(tmp_path, "check", small_set, "-q", before=old_terminal)
     assert (status, err) == (1, "") and "\\xd7" in out

@@ -158,7 +158,7 @@ def test_predict_on_a_disk_that_fills_at_any_write(small_set: Path, tmp_path: Pa
     whole, seen = finished(tmp_path / "whole"), 0
 
     def work(out: Path) -> None:
-        with pytest.raises(CspineError, match="No space left|File too large"):
+        with pytest.raises(CspineError, match=r"No space left|File too large"):
             predict(small_set, out)
 
     for n in range(200):
@@ -253,7 +253,7 @@ def test_read_only_folders(small_set: Path, open_place: Path) -> None:
 
     def writes(out: str) -> Callable[[], None]:
         def work() -> None:
-            with pytest.raises(CspineError, match="cannot (write|be written)|denied"):
+            with pytest.raises(CspineError, match=r"cannot (write|be written)|denied"):
                 predict(open_place / "data", open_place / out)
 
         return work
@@ -283,9 +283,9 @@ def test_read_only_folders(small_set: Path, open_place: Path) -> None:
 
 def test_a_failed_write_names_the_file_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(CspineError, match="cannot write .*file/x"):
+    with pytest.raises(CspineError, match=r"cannot write .*file/x"):
         atomic_write_text(tmp_path / "file" / "x", "y")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(CspineError, match="cannot write .*folder"):
+    with pytest.raises(CspineError, match=r"cannot write .*folder"):
         atomic_write_text(tmp_path / "folder", "y")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
