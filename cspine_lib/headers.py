@@ -228,9 +228,9 @@ def _parse(path: str) -> tuple[Elements, str, int | None, int]:
         raise BadFile("too_large", str(error)) from None
     except NotDicom:
         raise BadFile("not_dicom", "not a DICOM file; passed over") from None
-    except OSError as error:
-        raise BadFile("unreadable", f"cannot be opened ({error.strerror}); skipped") from None
     except Exception as error:  # the parser meets arbitrary bytes and raises arbitrary errors
+        if isinstance(error, OSError) and error.strerror:  # pydicom's own have no reason
+            raise BadFile("unreadable", f"cannot be opened ({error.strerror}); skipped") from None
         kind = type(error).__name__
         raise BadFile("unreadable", f"its header is damaged ({kind}); skipped") from None
 

@@ -29,7 +29,7 @@ HEAD_BYTES = 32 * 1024
 """Longer headers are left to ``dcmread``; RSNA's have one kilobyte, a hospital's ten to twenty."""
 MAX_FILE_BYTES = 160 * 2**20
 """Twice the largest slice that is taken; a larger file holds many frames, or nothing."""
-MAX_PARSED_BYTES = 2 * 2**20
+MAX_PARSED_BYTES = 2**20
 """What the parser may read of a header.  It leaps over long values that nobody wants, but makes
 an object of some kilobyte from each eight bytes of a nested sequence."""
 MAX_INFLATED_BYTES = 80 * 2**20
