@@ -23,7 +23,7 @@ from cspine_lib.errors import CspineError
 from cspine_lib.headers import file_number
 from cspine_lib.issues import Issue
 from cspine_lib.oddities import header_oddities
-from cspine_lib.runs import atomic_write_text
+from cspine_lib.runs import atomic_write_bytes
 
 INDEX_VERSION = "2"
 """Kept rows of another version are read anew."""
@@ -224,7 +224,8 @@ def index_rows(
         if cache is not None and (done % STUDIES_PER_SAVE == 0 or done == len(todo)):
             text = io.StringIO()
             _table(list(rows.values())).to_csv(text, index=False)
-            atomic_write_text(cache, text.getvalue())
+            # Names of folders need not be text: such a study is read anew each time.
+            atomic_write_bytes(cache, text.getvalue().encode("utf-8", errors="backslashreplace"))
     return [rows[f.path] | {"part": f.part} for f in folders]
 
 

@@ -25,6 +25,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from cspine_lib.errors import printable
+
 HEAD_BYTES = 32 * 1024
 """Longer headers are left to ``dcmread``; RSNA's have one kilobyte, a hospital's ten to twenty."""
 MAX_FILE_BYTES = 160 * 2**20
@@ -220,6 +222,6 @@ def _transfer_syntax(dataset: pydicom.FileDataset) -> str:
     meta = getattr(dataset, "file_meta", None)
     uid = "" if meta is None else str(meta.get("TransferSyntaxUID", "") or "").strip("\0 ")
     if uid:
-        return uid
+        return printable(uid, 64)
     implicit = dataset.original_encoding[0]
     return str(ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian)

@@ -125,6 +125,8 @@ def cspine(
             os.dup2(os.open(place / name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), stream)
             setattr(sys, name, text_stream(stream))
         sys.argv = ["cspine", *map(str, arguments)]
+        if "torch" in sys.modules:  # threads of the parent do not survive a fork
+            sys.modules["torch"].set_num_threads(1)
         before()
 
     status = in_child(main, prepare)
@@ -163,7 +165,9 @@ def file_limit(size: int, kill: bool) -> Callable[[], None]:
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.rmdir"}
 
 
-def at_change(number: int, below: Path, act: Callable[[], object]) -> Callable[[], None]:
+def at_change(
+    number: int, below: Path, act: Callable[[], object], changes: set[str] = CHANGES
+) -> Callable[[], None]:
     """Act just before change ``number`` (from 0) of the file system below a folder."""
 
     def watch() -> None:
@@ -172,7 +176,7 @@ def at_change(number: int, below: Path, act: Callable[[], object]) -> Callable[[
         def hook(event: str, arguments: tuple[object, ...]) -> None:
             nonlocal left
             writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & 3
-            if not (writes or event in CHANGES):
+            if not (writes or event in changes):
                 return
             if not str(arguments[0]).startswith(str(below)):
                 return
