@@ -142,14 +142,28 @@ def any_header(handle: BinaryIO, wanted: Collection[BaseTag]) -> tuple[Elements,
         NotDicom: no DICOM.
         Exception: whatever the parser raises on damaged bytes.
     """
+    dataset = any_data_set(handle, wanted)
+    items: Elements = {tag: dataset.get_item(tag) for tag in dataset.keys()}  # noqa: SIM118
+    if not isinstance(dataset, pydicom.FileDataset):
+        return items, str(DeflatedExplicitVRLittleEndian), None
+    return items, _transfer_syntax(dataset), handle.tell()
+
+
+def any_data_set(handle: BinaryIO, wanted: Collection[BaseTag]) -> pydicom.Dataset:
+    """The wanted tags of any file, as pydicom has them; a file's data set but where it is deflated.
+
+    Args:
+        wanted: with Rows and Columns, without which a file that lacks its preamble is none.
+
+    Raises:
+        As ``any_header``.
+    """
     inflated = inflated_data_set(handle)
     if inflated is not None:
         bounded = cast(BinaryIO, _Bounded(BytesIO(inflated)))
-        found = read_dataset(bounded, False, True, stop_when=_at_pixels, specific_tags=[*wanted])
-        return _items(found), str(DeflatedExplicitVRLittleEndian), None
+        return read_dataset(bounded, False, True, stop_when=_at_pixels, specific_tags=[*wanted])
     handle.seek(0)
-    dataset = _dcmread(handle, wanted)
-    return _items(dataset), _transfer_syntax(dataset), handle.tell()
+    return _dcmread(handle, wanted)
 
 
 def inflated_data_set(handle: BinaryIO) -> bytes | None:
@@ -196,10 +210,6 @@ def pixels_of(inflated: bytes) -> bytes:
 
 def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
     return tag in PIXELS
-
-
-def _items(dataset: pydicom.Dataset) -> Elements:
-    return {tag: dataset.get_item(tag) for tag in dataset.keys()}  # noqa: SIM118
 
 
 def _dcmread(handle: BinaryIO, wanted: Collection[BaseTag]) -> pydicom.FileDataset:
