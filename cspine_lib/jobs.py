@@ -36,7 +36,10 @@ def load_array(path: Path, mmap: bool = False) -> npt.NDArray[Any]:
         CspineError: missing, or cut off.
     """
     try:
-        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        found = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        if not isinstance(found, np.ndarray):  # a zip of anything
+            raise ValueError("not an array")
+        return found
     except (OSError, ValueError, EOFError) as error:
         raise CspineError(f"{path} is damaged ({error}): delete it and run again") from error
 
