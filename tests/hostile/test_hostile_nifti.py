@@ -133,7 +133,7 @@ def test_damage_is_told_in_one_line_and_nowhere_else(
 ) -> None:
     """nibabel logs what it makes of a damaged header; nobody asked it to."""
     path = tmp_path / "m.nii"
-    path.write_bytes(patched(nifti(), 0, "i", 7777))
+    path.write_bytes(patched(patched(nifti(), 0, "i", 7777), 70, "h", 11147))
     with pytest.raises(CspineError):
         read_mask(path, SHAPE, AFFINE)
     assert capfd.readouterr() == ("", "")
