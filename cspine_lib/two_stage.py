@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -87,6 +86,8 @@ class TwoStageModel:
                 "train it again into another folder"
             )
         localisers = [folder / name for name in facts["localisers"]]
+        if not localisers or not isinstance(record.data, str):
+            raise ValueError("it names no localisers or no data")
         for part in (*localisers, folder / "classifier"):
             _check_weights(part, facts["weights_sha256"][part.name])
         return cls(
@@ -98,7 +99,7 @@ class TwoStageModel:
             load_classifier(folder / "classifier", profile, recipe.sequence),
             _number(facts["scale"]),
             _number(facts["bias"]),
-            {level: _number(facts["rates"][level]) for level in LEVELS},
+            {level: _number(facts["rates"][level], 0, 1) for level in LEVELS},
             hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16],
         )
 
@@ -156,9 +157,9 @@ class TwoStageModel:
         return probabilities(logits, self.scale, self.bias, self.rates, self.recipe.overall_top_n)
 
 
-def _number(value: Any) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"{value} is no number")
+def _number(value: Any, low: float = -1e6, high: float = 1e6) -> float:
+    if not low <= value <= high:  # also for NaN
+        raise ValueError(f"{value} is no number from {low:g} to {high:g}")
     return float(value)
 
 
