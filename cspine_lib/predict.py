@@ -178,7 +178,8 @@ def _predict_one(
         series = read_series(folder, workers=workers)
         found = predict_volume(model, name, series.volume)
     except Exception as error:
-        told = error if isinstance(error, CspineError) else CspineError(f"{type(error).__name__}")
+        kind = type(error).__name__
+        told = error if isinstance(error, CspineError) else CspineError(f"{kind}: {error}")
         if alone:
             raise told from error
         # A row of training rates is better than no submission; the log says which and why.

@@ -262,13 +262,14 @@ def test_rows_that_ask_for_nothing_known(small_set: Path, tmp_path: Path) -> Non
 
 def test_commands_answer_with_one_line(bare_run: Path, small_set: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
     bad = os.fsdecode(b"\xff\x1b[2J")
     for arguments in (
-        ("predict", bare_run, tmp_path / "nowhere", "--out", tmp_path / "o"),
-        ("predict", bare_run, tmp_path / "file", "--out", tmp_path / "o"),
-        ("predict", bare_run, small_set, "--out", tmp_path / "file"),
-        ("predict", tmp_path / bad, small_set, "--out", tmp_path / "o"),
-        ("predict", bare_run, small_set / "train_images", "--out", tmp_path / "o"),
+        ("predict", bare_run, tmp_path / "nowhere", "-q", "--out", tmp_path / "o"),
+        ("predict", bare_run, tmp_path / "file", "-q", "--out", tmp_path / "o"),
+        ("predict", bare_run, small_set, "-q", "--out", tmp_path / "file"),
+        ("predict", tmp_path / bad, small_set, "-q", "--out", tmp_path / "o"),
+        ("predict", bare_run, tmp_path / "empty", "-q", "--out", tmp_path / "o"),
         ("check", tmp_path / bad),
         ("check", tmp_path / "file"),
         ("score", tmp_path, tmp_path),
@@ -288,7 +289,7 @@ def test_a_terminal_without_our_letters(small_set: Path, tmp_path: Path) -> None
         from cspine_lib import jobs
 
         jobs.usable_cores = lambda: 1
-        sys.stdout = text_stream(1, "ascii")
+        sys.stdout = text_stream(1, "cp437")
 
     status, out, err = cspine(tmp_path, "check", small_set, "-q", before=old_terminal)
     assert (status, err) == (1, "") and "\\xd7" in out
