@@ -43,13 +43,12 @@ class EpochBatches(Sampler[list[int]]):
     Args:
         limit: look at so many samples an epoch, drawn anew each time.
         always: indices that a limited epoch has all the same (rare positives).
+        share: (process, of how many) that train together.  Each batch is dealt out among
+            them, so that an update sees the samples that it sees with one process.
 
     Attributes:
         epoch: to be set before iterating.
     """
-
-    drop_last = False
-    """Accelerate asks for it when it deals batches out to processes."""
 
     def __init__(
         self,
@@ -58,8 +57,10 @@ class EpochBatches(Sampler[list[int]]):
         seed: int,
         limit: int | None = None,
         always: Sequence[int] = (),
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.n = n
+        self.rank, self.n_ranks = share
         self.always = torch.tensor(sorted(always), dtype=torch.long)
         self.batch_size = batch_size
         self.seed = seed
@@ -80,7 +81,14 @@ class EpochBatches(Sampler[list[int]]):
             drawn = drawn[torch.randperm(len(drawn), generator=generator)]
         order = drawn[: self.n_used].tolist()
         for i in range(len(self)):
-            yield order[i * self.batch_size : (i + 1) * self.batch_size]
+            batch = order[i * self.batch_size : (i + 1) * self.batch_size]
+            # Who gets nothing of a short batch still has to take part in the update.
+            yield batch[self.rank :: self.n_ranks] or batch[-1:]
+
+    def dealt(self, i: int) -> tuple[int, int]:
+        """Samples of batch ``i`` that count in this process, and in all together."""
+        whole = min(self.batch_size, self.n_used - i * self.batch_size)
+        return len(range(self.rank, whole, self.n_ranks)), whole
 
 
 class TensorBatches(Dataset[Any]):

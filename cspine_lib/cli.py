@@ -18,6 +18,7 @@ from cspine_lib.cli_experiments import ablate, final, results, run
 from cspine_lib.cli_options import DataOption, ProfileOption, QuietOption, SeedOption
 from cspine_lib.config import DEFAULT_SEED, get_profile
 from cspine_lib.errors import CspineError, printable
+from cspine_lib.ranks import n_processes, others_are_silent, speaks_for_all
 from cspine_lib.reach import profile_in_reach
 
 app = typer.Typer(
@@ -34,13 +35,22 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+TOGETHER = ("run", "train")
+"""Commands that several processes may run together (torchrun)."""
+
+
 @app.callback()
 def _main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    if n_processes() > 1 and context.invoked_subcommand not in TOGETHER:
+        raise CspineError(
+            f"'cspine {context.invoked_subcommand}' is for one process: start it without torchrun "
+            f"(several train together in 'cspine {TOGETHER[0]}' and 'cspine {TOGETHER[1]}')"
+        )
 
 
 @app.command()
@@ -188,18 +198,23 @@ for experiment in (run, final, ablate, results):
 
 
 def _refuse(message: str) -> None:
-    typer.echo(f"cspine: {message}", err=True)
+    _say_once(f"cspine: {message}")
     sys.exit(2)
 
 
 def main() -> None:
-    """Entry point of ``cspine``: one line for an expected error, no traceback."""
+    """Entry point of ``cspine``: one line for an expected error, no traceback.
+
+    Of several processes that were started together the first speaks; of an error, whoever
+    meets it first.
+    """
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a letter gets its number.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        with others_are_silent():
+            app()
     except CspineError as error:
         _refuse(str(error))
     except MemoryError:
@@ -208,8 +223,13 @@ def main() -> None:
         where = f" ({error.filename})" if error.filename else ""
         _refuse(printable(f"{error.strerror or error}{where}; is there room, and may you write?"))
     except KeyboardInterrupt:
-        typer.echo("cspine: stopped; run the same command again to go on", err=True)
+        _say_once("cspine: stopped; run the same command again to go on")
         sys.exit(130)
+
+
+def _say_once(words: str) -> None:
+    if speaks_for_all():
+        typer.echo(words, err=True)
 
 
 if __name__ == "__main__":

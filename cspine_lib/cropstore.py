@@ -23,6 +23,7 @@ from cspine_lib.crops import STACK, cut_crops, padded_px
 from cspine_lib.errors import CspineError
 from cspine_lib.jobs import for_each, load_array, only_builder, save_array, save_json
 from cspine_lib.labels import LevelBox, levels_from_json
+from cspine_lib.ranks import is_main
 from cspine_lib.recipes import Crop
 from cspine_lib.runs import read_json
 from cspine_lib.study_files import StudyReader
@@ -73,7 +74,8 @@ def build_crops(
     setting: dict[str, Any] = {"format": FORMAT, "frames": frames, "px": px, "margin": margin}
     setting |= _view(crop, neighbours)
     with only_builder(out_dir):
-        save_json(out_dir / "crops.json", {**setting, "size": padded_px(px, margin)})
+        if is_main():
+            save_json(out_dir / "crops.json", {**setting, "size": padded_px(px, margin)})
         jobs = []
         for uid, found in levels.items():
             entry: dict[str, Any] = {

@@ -9,7 +9,6 @@ unbroken one.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -30,6 +29,7 @@ from cspine_lib.batches import (
 from cspine_lib.checkpoint import FitFolder, FitResult, describe, load_weights
 from cspine_lib.errors import CspineError
 from cspine_lib.loops import Precision, collect, make_accelerator, make_bar, make_loader
+from cspine_lib.ranks import is_main, main_first
 from cspine_lib.trainer import Evaluate, FitSettings, Run, Task
 
 __all__ = ["FitResult", "FitSettings", "fit", "load_weights", "predict", "set_seed"]
@@ -157,15 +157,15 @@ def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder: another process that wants the same training waits for this one."""
     from filelock import FileLock, Timeout
 
-    if int(os.environ.get("RANK", "0")) > 0:  # the first of several processes holds it for all
-        yield
-        return
     lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _log.warning("waiting for another process that trains in %s", folder)
-        lock.acquire()
+    # Of several that train together the first holds it for all, before they look inside.
+    with main_first(f"hold {folder}"):
+        if is_main():
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                _log.warning("waiting for another process that trains in %s", folder)
+                lock.acquire()
     try:
         yield
     finally:

@@ -22,6 +22,7 @@ from cspine_lib.config import DEFAULT_SEED, Profile, device_name, experiment_fol
 from cspine_lib.errors import CspineError
 from cspine_lib.fold_methods import KINDS, FoldResult, FoldTask
 from cspine_lib.leakage import check_leakage
+from cspine_lib.ranks import is_main
 from cspine_lib.recipes import Recipe, get_recipe, settings_of_recipe
 from cspine_lib.results import read_predictions, write_predictions
 from cspine_lib.rsna import RsnaDataset
@@ -152,6 +153,8 @@ def run_fold(
 ) -> bool:
     """Train and predict: False if the very same is there already, an error if something else is.
 
+    Of several processes that train together, the first predicts and writes; False in the others.
+
     Args:
         train: what trains and predicts; None: what the recipe's kind stands for.
     """
@@ -165,11 +168,14 @@ def run_fold(
             )
         return False
     result = (train or KINDS[task.recipe.kind])(task)
+    if not is_main():
+        return False
     write_predictions(note.with_suffix(".csv"), task.test, result.p)
     content = {
         "request": request,
         "weights": result.weights,
         "seconds": result.seconds,
+        "n_processes": result.n_processes,
         "data": task.dataset.name,
         "profile": {"name": task.profile.name, "backbone": task.profile.backbone},
         "rates": _rates(task),
@@ -223,6 +229,7 @@ def record_of_folds(
         fingerprint=dataset.fingerprint(),
         weights=notes[0]["weights"],
         device=device_name(),
+        n_processes=max(note.get("n_processes", 1) for note in notes),
         n_folds=profile.folds,
         config={"recipe": asdict(recipe), "profile": asdict(profile), "folds": list(folds)},
         parts=list(parts.values()),

@@ -201,6 +201,7 @@ def _record(
         fingerprint=final.fingerprint(),
         weights=notes[0]["weights"],
         device=device_name(),
+        n_processes=max(note.get("n_processes", 1) for note in notes),
         n_folds=len(notes),
         config={"recipe": asdict(get_recipe(name)), "profile": asdict(profile)},
         parts=[*folds.values(), ensemble],

@@ -25,6 +25,7 @@ from cspine_lib.fold_task import (
 from cspine_lib.jobs import save_json
 from cspine_lib.labels import LevelBox, levels_from_json
 from cspine_lib.models import LevelLocaliser
+from cspine_lib.ranks import is_main, main_first
 from cspine_lib.runs import Part, read_json
 from cspine_lib.stage1 import (
     cross_fitted_levels,
@@ -55,6 +56,8 @@ def cnn3d(task: FoldTask) -> FoldResult:
         progress=task.progress,
         label=f"3D CNN, fold {task.fold}",
     )
+    if not is_main():
+        return FoldResult.of_the_first()
     z, z_val = (whole_neck_logits(model, store, ids) for ids in (task.test, val))
     judged = Validation(z_val, np.stack([labels[uid] for uid in val]))
     judged.write(task.folder)
@@ -74,6 +77,7 @@ def cnn3d(task: FoldTask) -> FoldResult:
         [*before, net, calibration_part(task, val, [name])],
         "random",
         sum(part.seconds for part in before) + fit.seconds,
+        n_processes=fit.n_processes,
     )
 
 
@@ -158,14 +162,13 @@ def _locate_held_out(
     task: FoldTask, models: Sequence[LevelLocaliser], folder: Path
 ) -> dict[str, dict[str, LevelBox]]:
     """Levels of the held-out studies, by all localisers together, as a new study's are."""
-    found = {}
     folder.mkdir(parents=True, exist_ok=True)
-    for uid in task.test:
-        path = folder / f"{uid}.json"
-        if not path.exists():
-            whole = task.cache.mode == "volume"
-            volume = task.cache.volume(uid) if whole else task.dataset.read_study(uid).volume
-            levels = locate_volume(models, volume, task.recipe.localiser, task.profile)
-            save_json(path, {"levels": {k: box.to_dict() for k, box in levels.items()}})
-        found[uid] = levels_from_json(read_json(path)["levels"])
-    return found
+    paths = {uid: folder / f"{uid}.json" for uid in task.test}
+    with main_first(folder):
+        for uid, path in paths.items():
+            if not path.exists():
+                whole = task.cache.mode == "volume"
+                volume = task.cache.volume(uid) if whole else task.dataset.read_study(uid).volume
+                levels = locate_volume(models, volume, task.recipe.localiser, task.profile)
+                save_json(path, {"levels": {k: box.to_dict() for k, box in levels.items()}})
+    return {uid: levels_from_json(read_json(path)["levels"]) for uid, path in paths.items()}

@@ -26,6 +26,7 @@ from cspine_lib.experiment import (
 from cspine_lib.jobs import for_each, usable_cores
 from cspine_lib.plan import Plan, make_plan, refuse_what_cannot_be_held
 from cspine_lib.plan_counts import census_of
+from cspine_lib.ranks import is_main, n_processes
 from cspine_lib.recipes import get_recipe
 from cspine_lib.results import write_predictions
 from cspine_lib.rsna import RsnaDataset
@@ -115,7 +116,10 @@ def run_methods(
         progress=progress and at_once > 1,
         what="training",
         unit="part",
+        backend="loky",  # threads would share the random numbers
     )
+    if not is_main():
+        return []
     finished = [record for record in map(column.write_if_whole, names) if record is not None]
     for record in finished:
         low, high = record.scores["ci95"]
@@ -129,12 +133,16 @@ def jobs_of(plan: Plan, asked: int | None) -> int:
     Args:
         asked: the last digits of a result depend on it, for they do on the number of threads.
             None takes one on a card and under ``ci``, where a process starts longer than it
-            trains; else as many as there are cores and memory for.
+            trains; else as many as there are cores and memory for.  Where several processes
+            train each fold together, it is one.
 
     Raises:
-        CspineError: more were asked for than memory can hold, or fewer than one.
+        CspineError: more were asked for than memory can hold, or fewer than one, or more than
+            one of several processes that train together.
     """
-    if not plan.needs:
+    if n_processes() > 1 and (asked or 1) > 1:
+        raise CspineError("--jobs trains folds side by side, torchrun each with all: choose one")
+    if not plan.needs or n_processes() > 1:
         return 1
     fits = int(plan.free_memory // plan.memory_bytes)
     if asked is None:

@@ -27,6 +27,7 @@ from cspine_lib.fold_task import (
 )
 from cspine_lib.fold_winners import segmented
 from cspine_lib.methods import train_method
+from cspine_lib.ranks import is_main
 from cspine_lib.runs import Part
 from cspine_lib.slice_method import (
     load_slice_classifier,
@@ -131,6 +132,8 @@ def slices_from(task: FoldTask, visible: dict[str, FloatArray], labelled: Part) 
         progress=task.progress,
         label=f"{task.recipe.name}, fold {task.fold}",
     )
+    if not is_main():
+        return FoldResult.of_the_first()
     model = load_slice_classifier(task.folder / "classifier", task.profile, heads)
     z, z_val = (
         np.stack([study_levels(*slice_outputs(model, stacks, uid)) for uid in ids])
@@ -150,6 +153,7 @@ def slices_from(task: FoldTask, visible: dict[str, FloatArray], labelled: Part) 
         [labelled, own, calibration_part(task, val, [name])],
         weights,
         labelled.seconds + fit.seconds,
+        n_processes=fit.n_processes,
     )
 
 
@@ -172,6 +176,8 @@ def two_stage(task: FoldTask) -> FoldResult:
         seed=task.seed,
         progress=task.progress,
     )
+    if not is_main():
+        return FoldResult.of_the_first()
     model = TwoStageModel.load(task.folder / "two_stage")
     rows = []
     for uid in task.test:
@@ -183,7 +189,9 @@ def two_stage(task: FoldTask) -> FoldResult:
         rows.append([said[target] for target in TARGETS])
     parts = [_renamed(part, task.fold) for part in record.parts]
     parts[-1] = Part(**{**parts[-1].__dict__, "test": task.test})
-    return FoldResult(np.array(rows), parts, record.weights, record.seconds)
+    return FoldResult(
+        np.array(rows), parts, record.weights, record.seconds, n_processes=record.n_processes
+    )
 
 
 def _renamed(part: Part, fold: int) -> Part:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cspine_lib.anatomy import N_LEVELS
 from cspine_lib.cache import VolumeCache
 from cspine_lib.config import Profile
 from cspine_lib.errors import CspineError
@@ -74,6 +75,13 @@ class FoldResult:
     weights: str
     seconds: float
     notes: dict[str, Any] = field(default_factory=dict)
+    n_processes: int = 1
+    """That trained the last network together."""
+
+    @classmethod
+    def of_the_first(cls) -> FoldResult:
+        """Nothing: of several processes that train together the first alone predicts."""
+        return cls(np.empty((0, N_LEVELS + 1)), [], "", 0.0)
 
 
 @dataclass(frozen=True)

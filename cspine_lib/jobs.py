@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from cspine_lib.errors import CspineError
+from cspine_lib.backends import mapped
+from cspine_lib.ranks import main_first
 from cspine_lib.runs import atomic_path, atomic_write_text
 
 Item = TypeVar("Item")
@@ -53,12 +53,13 @@ def save_json(path: Path, value: Any) -> None:
 def only_builder(folder: Path) -> Iterator[None]:
     """Hold a folder's lock; a second builder waits, then finds the work done.
 
-    Also clears away what a killed builder left half written.
+    Also clears away what a killed builder left half written.  Of several processes that
+    train together the first builds.
     """
     from filelock import FileLock
 
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".build.lock"):
+    with main_first(folder), FileLock(folder / ".build.lock"):
         for leftover in folder.glob(".tmp-*"):
             leftover.unlink(missing_ok=True)
         yield
@@ -72,50 +73,28 @@ def for_each(
     progress: bool = False,
     what: str = "",
     unit: str = "study",
+    backend: str | None = None,
 ) -> list[Result]:
     """``[function(item) for item in items]`` in processes of one thread each, in order.
 
     Args:
         function: picklable (a function of a module, or a ``functools.partial`` of one).
-        workers: 1 runs in this process.
+        workers: 1 runs in this process; on a cluster all its workers work.
         progress: show a bar named ``what`` that counts in ``unit``.
+        backend: of joblib; None: see :func:`backends.chosen`.
 
     Raises:
-        CspineError: a process was killed; and whatever ``function`` raises.
+        CspineError: a process was killed, or no such backend; and whatever ``function`` raises.
     """
     from tqdm import tqdm
 
     bar = tqdm(total=len(items), desc=what, unit=unit, disable=not progress)
     out: list[Result] = []
     with bar:
-        for result in _results(function, items, min(workers, len(items))):
+        for result in mapped(function, items, min(workers, len(items)), backend):
             out.append(result)
             bar.update()
     return out
-
-
-def _results(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int
-) -> Iterator[Result]:
-    if workers <= 1:
-        yield from map(function, items)
-        return
-    from concurrent.futures.process import BrokenProcessPool
-
-    from joblib import Parallel, delayed, parallel_config
-
-    # A process whose memory has grown is replaced by a new one: nothing is lost, nothing to report.
-    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-    # Processes do the parallel work; a second layer of threads would only fight them.
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        parallel = Parallel(n_jobs=workers, return_as="generator")
-        try:
-            yield from parallel(delayed(function)(item) for item in items)
-        except BrokenProcessPool as error:
-            raise CspineError(
-                "a worker process was killed, perhaps for want of memory: run the same again "
-                "with fewer workers; what is finished is kept"
-            ) from error
 
 
 def usable_cores() -> int:

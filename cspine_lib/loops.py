@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import logging
+import math
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -14,11 +17,14 @@ from tqdm import tqdm
 from cspine_lib.batches import BatchTransform, EpochBatches, Unpack, join, to_host
 from cspine_lib.config import device_name
 from cspine_lib.errors import CspineError
+from cspine_lib.ranks import check_all_take_part, lone_process_of_accelerate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
+
+_log = logging.getLogger(__name__)
 
 
 def collect(
@@ -68,8 +74,26 @@ def make_loader(
     )
 
 
+def on_its_device(loader: DataLoader[Any], accelerator: Accelerator) -> Any:
+    """The same batches, on the device: a loader whose sampler has dealt them out already."""
+    from accelerate.data_loader import prepare_data_loader
+
+    return prepare_data_loader(
+        loader,
+        accelerator.device,
+        num_processes=1,
+        process_index=0,
+        put_on_device=True,
+        non_blocking=True,
+    )
+
+
 def make_accelerator(precision: Precision, device: str | None = None) -> Accelerator:
-    """An Accelerator for the wanted device, whatever this process used before."""
+    """An Accelerator for the wanted device, whatever this process used before.
+
+    Raises:
+        CspineError: no such device; processes were started together and do not meet.
+    """
     from accelerate import Accelerator, DataLoaderConfiguration
 
     device = device or device_name()
@@ -78,11 +102,21 @@ def make_accelerator(precision: Precision, device: str | None = None) -> Acceler
     if precision == "auto":
         precision = _auto_precision(device)
     _forget_other_state(device.split(":")[0], precision)
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=device == "cpu",
         mixed_precision=precision,
         dataloader_config=DataLoaderConfiguration(non_blocking=True),
     )
+    check_all_take_part(accelerator.num_processes)
+    _warn_of_a_lone_process()
+    return accelerator
+
+
+@cache
+def _warn_of_a_lone_process() -> None:
+    words = lone_process_of_accelerate()
+    if words:
+        _log.warning(words)
 
 
 def _forget_other_state(device: str, precision: str) -> None:
@@ -112,6 +146,14 @@ def _auto_precision(device: str) -> Precision:
 def make_bar(total: int, label: str, shown: bool) -> tqdm[Any]:
     """A bar with label, count and rate, gone when it is done."""
     return tqdm(total=total, desc=label, unit=" samples", disable=not shown, leave=False)
+
+
+def schedule(step: int, total: int, warmup_fraction: float) -> float:
+    """Factor of the learning rate: a straight climb to 1, then half a cosine towards 0."""
+    warmup = warmup_fraction * total
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
 
 
 class Average:

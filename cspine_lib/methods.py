@@ -20,8 +20,11 @@ import numpy.typing as npt
 from cspine_lib.cache import VolumeCache
 from cspine_lib.config import DEFAULT_SEED, Profile, device_name, settings_of
 from cspine_lib.cropstore import CropStore, build_crops
+from cspine_lib.engine import FitResult
 from cspine_lib.errors import CspineError
 from cspine_lib.labels import LevelBox
+from cspine_lib.models import CropSequenceNet
+from cspine_lib.ranks import is_main, main_first
 from cspine_lib.recipes import Recipe, SequenceRecipe, get_recipe, settings_of_recipe
 from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import Part, RunRecord, atomic_write_text, read_json
@@ -126,9 +129,10 @@ def _finished(
     }
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     path = out / "request.json"
-    if not path.exists():
-        atomic_write_text(path, json.dumps({"sha256": digest, **request}, indent=1) + "\n")
-    elif read_json(path).get("sha256") != digest:
+    with main_first(path):
+        if not path.exists():
+            atomic_write_text(path, json.dumps({"sha256": digest, **request}, indent=1) + "\n")
+    if read_json(path).get("sha256") != digest:
         raise CspineError(
             f"{out} holds a training with other settings or data: "
             "choose another folder with --out, or delete it"
@@ -176,7 +180,7 @@ def crops_folder(sequence: SequenceRecipe) -> str:
 
 
 def _stage2(task: _Task, parts: list[LocaliserPart], store: CropStore, start: float) -> RunRecord:
-    """Sequence net, calibration, record."""
+    """Sequence net, then calibration and record."""
     labels = task.labels
     rows = [[int(row.any()), *row] for row in labels.values()]
     train, val = inner_split(task.ids, rows, VALIDATION_SHARE, task.seed)
@@ -191,6 +195,24 @@ def _stage2(task: _Task, parts: list[LocaliserPart], store: CropStore, start: fl
         seed=task.seed,
         progress=task.progress,
     )
+    with main_first(task.out / RECORD):
+        if not is_main():  # the first has judged and written
+            return RunRecord.read(task.out / RECORD)
+        return _written(task, parts, store, model, fit, train, val, start)
+
+
+def _written(
+    task: _Task,
+    parts: list[LocaliserPart],
+    store: CropStore,
+    model: CropSequenceNet,
+    fit: FitResult,
+    train: list[str],
+    val: list[str],
+    start: float,
+) -> RunRecord:
+    """Calibration, what ``TwoStageModel.load`` needs, and the record, all in the run's folder."""
+    labels = task.labels
     fitted = calibration(study_logits(model, store, val), val, labels)
     folders = [part.folder for part in parts]
     facts = model_facts(

@@ -12,6 +12,7 @@ from cspine_lib.config import DEFAULT_SEED, PROFILES, Profile, data_home
 from cspine_lib.errors import CspineError
 from cspine_lib.jobs import usable_cores
 from cspine_lib.platforms import competition_mounts, drive_mounts
+from cspine_lib.ranks import main_first
 from cspine_lib.rsna import RsnaDataset, open_dataset
 
 RSNA_NAME = "rsna-2022-cervical-spine-fracture-detection"
@@ -176,7 +177,9 @@ def _profile_phantom(profile: Profile, quiet: bool) -> Path:
             f"name its folder with --data or CSPINE_DATA, or take a profile with a phantom "
             f"({_phantom_profiles()})"
         )
-    return make_profile_phantom(profile, data_home() / f"phantom-{profile.name}", quiet=quiet)
+    path = data_home() / f"phantom-{profile.name}"
+    with main_first(path):
+        return make_profile_phantom(profile, path, quiet=quiet)
 
 
 def _folder(path: Path) -> Path:

@@ -27,6 +27,7 @@ from cspine_lib.jobs import save_json
 from cspine_lib.labels import LevelBox, levels_from_json
 from cspine_lib.localise import decode_levels
 from cspine_lib.models import LevelLocaliser, localiser_loss
+from cspine_lib.ranks import main_first
 from cspine_lib.recipes import LocaliserRecipe
 from cspine_lib.runs import read_json
 from cspine_lib.slices import low_stack, neighbour_step, stack_25d
@@ -231,15 +232,15 @@ def locate_training_studies(
     progress: bool = True,
 ) -> dict[str, dict[str, LevelBox]]:
     """Levels of every training study, from the model that has not seen it; resumable."""
-    found = {}
     out.mkdir(parents=True, exist_ok=True)
-    for uid, part in tqdm(part_of.items(), "stage 1, locating", unit="study", disable=not progress):
-        path = out / f"{uid}.json"
-        if not path.exists():
-            levels = _locate_cached(cache, uid, models[part], recipe, profile)
-            save_json(path, {"part": part, "levels": {k: b.to_dict() for k, b in levels.items()}})
-        found[uid] = levels_from_json(read_json(path)["levels"])
-    return found
+    bar = tqdm(part_of.items(), "stage 1, locating", unit="study", disable=not progress)
+    with main_first(out):
+        for uid, part in bar:
+            if not (out / f"{uid}.json").exists():
+                levels = _locate_cached(cache, uid, models[part], recipe, profile)
+                boxes = {name: box.to_dict() for name, box in levels.items()}
+                save_json(out / f"{uid}.json", {"part": part, "levels": boxes})
+    return {uid: levels_from_json(read_json(out / f"{uid}.json")["levels"]) for uid in part_of}
 
 
 def cross_fitted_levels(

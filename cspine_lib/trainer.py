@@ -24,7 +24,16 @@ from cspine_lib.batches import (
 from cspine_lib.checkpoint import FitFolder, FitResult
 from cspine_lib.config import DEFAULT_SEED
 from cspine_lib.errors import CspineError
-from cspine_lib.loops import Average, Precision, collect, make_accelerator, make_bar, make_loader
+from cspine_lib.loops import (
+    Average,
+    Precision,
+    collect,
+    make_accelerator,
+    make_bar,
+    make_loader,
+    on_its_device,
+    schedule,
+)
 from cspine_lib.resident import on_device, reading_processes, resident
 
 Evaluate = Callable[[Any, Any], Mapping[str, float]]
@@ -105,13 +114,15 @@ class Run:
             s.seed,
             s.samples_per_epoch,
             getattr(train_set, "always", ()),
+            (accelerator.process_index, accelerator.num_processes),
         )
         train = make_loader(
             train_set, self.batches, collate, reading_processes(train_set, s.workers)
         )
         fused = accelerator.device.type == "cuda"
         optimizer = torch.optim.AdamW(parameter_groups(model, s), lr=s.lr, fused=fused)
-        self.net, self.optimizer, self.loader = accelerator.prepare(model, optimizer, train)
+        self.net, self.optimizer = accelerator.prepare(model, optimizer)
+        self.loader = on_its_device(train, accelerator)
         self.runner: nn.Module = self.net
         if s.compile:
             self.runner = torch.compile(self.net)  # type: ignore[assignment]
@@ -191,18 +202,23 @@ class Run:
         total, n = torch.zeros((), device=self.accelerator.device), 0
         for i, batch in enumerate(self.loader):
             self.generator.manual_seed(derive_seed(self.task.settings.seed, epoch, i, rank))
-            loss, size = self._step(batch, epoch * len(self.loader) + i)
+            size, whole = self.batches.dealt(i)
+            # The processes' gradients are averaged: a larger share weighs more, so that the
+            # mean is the one over the whole batch.
+            weight = size * self.accelerator.num_processes / whole
+            loss = self._step(batch, epoch * len(self.loader) + i, weight)
             total, n = total + loss * size, n + size
             if i % every == 0:
                 self._check(loss.item(), epoch)
-                bar.set_postfix(loss=f"{total.item() / n:.4f}", refresh=False)
-            bar.update(size * self.accelerator.num_processes)
-        mean: float = self.accelerator.reduce(total / n, reduction="mean").item()
+                bar.set_postfix(loss=f"{total.item() / max(n, 1):.4f}", refresh=False)
+            bar.update(whole)
+        sums = self.accelerator.reduce(torch.stack([total, torch.full_like(total, n)]))
+        mean = (sums[0] / sums[1]).item()
         self._check(mean, epoch)
         return mean
 
-    def _step(self, batch: Any, step: int) -> tuple[Tensor, int]:
-        """One update; returns its loss, detached, and the number of samples."""
+    def _step(self, batch: Any, step: int, weight: float) -> Tensor:
+        """One update; returns its loss, detached."""
         s = self.task.settings
         inputs, targets = self.task.unpack(batch)
         inputs, targets = self.task.batch_transform(inputs, targets, self.generator)
@@ -210,13 +226,13 @@ class Run:
             factor = schedule(step, self.total_steps, s.warmup_fraction)
             group["lr"] = s.lr * group["factor"] * factor
         loss = self.task.loss(self.runner(*inputs), targets)
-        self.accelerator.backward(loss)
+        self.accelerator.backward(loss if weight == 1.0 else loss * weight)
         self.accelerator.clip_grad_norm_(self.net.parameters(), s.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:
             self.ema.update(self.task.model, step)
-        return loss.detach().float(), len(inputs[0])
+        return loss.detach().float()
 
     def _check(self, loss: float, epoch: int) -> None:
         if not math.isfinite(loss):
@@ -283,14 +299,6 @@ class Run:
             "ema": self.ema.model.state_dict() if self.ema else None,
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
-
-
-def schedule(step: int, total: int, warmup_fraction: float) -> float:
-    """Factor of the learning rate: a straight climb to 1, then half a cosine towards 0."""
-    warmup = warmup_fraction * total
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
 
 
 def parameter_groups(model: nn.Module, settings: FitSettings) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ from cspine_lib.engine import FitResult, FitSettings, fit, load_weights
 from cspine_lib.jobs import load_array, save_array
 from cspine_lib.metrics import auroc
 from cspine_lib.models import bce
+from cspine_lib.ranks import main_first
 from cspine_lib.slice_models import VisibilityNet
 from cspine_lib.stage1 import BATCH, VIEWS
 from cspine_lib.weights import create_encoder
@@ -124,13 +125,13 @@ def pseudo_labels(
     mask must not get better labels than the rest.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    out: dict[str, FloatArray] = {}
-    for uid in ids:
-        path = folder / f"{uid}.npy"
-        if not path.exists():
-            save_array(path, visible_probability(models, cache, uid, pitch_mm).astype(np.float32))
-        out[uid] = load_array(path).astype(np.float64)
-    return out
+    with main_first(folder):
+        for uid in ids:
+            path = folder / f"{uid}.npy"
+            if not path.exists():
+                seen = visible_probability(models, cache, uid, pitch_mm)
+                save_array(path, seen.astype(np.float32))
+    return {uid: load_array(folder / f"{uid}.npy").astype(np.float64) for uid in ids}
 
 
 def visibility_scores(truth: npt.NDArray[np.bool_], p: FloatArray) -> dict[str, list[float]]:
