@@ -18,7 +18,13 @@ from cspine_lib.cli_experiments import ablate, final, results, run
 from cspine_lib.cli_options import DataOption, ProfileOption, QuietOption, SeedOption
 from cspine_lib.config import DEFAULT_SEED, get_profile
 from cspine_lib.errors import CspineError, printable
-from cspine_lib.ranks import n_processes, others_are_silent, speaks_for_all
+from cspine_lib.ranks import (
+    lost_contact,
+    n_processes,
+    others_are_silent,
+    speaks_for_all,
+    take_own_device,
+)
 from cspine_lib.reach import profile_in_reach
 
 app = typer.Typer(
@@ -214,6 +220,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         with others_are_silent():
+            take_own_device()
             app()
     except CspineError as error:
         _refuse(str(error))
@@ -222,6 +229,10 @@ def main() -> None:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _refuse(printable(f"{error.strerror or error}{where}; is there room, and may you write?"))
+    except RuntimeError as error:
+        if not lost_contact(error):
+            raise
+        _refuse("another process of this training ended; run the same again to go on")
     except KeyboardInterrupt:
         _say_once("cspine: stopped; run the same command again to go on")
         sys.exit(130)

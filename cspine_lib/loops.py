@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import logging
 import math
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -108,15 +110,26 @@ def make_accelerator(precision: Precision, device: str | None = None) -> Acceler
         dataloader_config=DataLoaderConfiguration(non_blocking=True),
     )
     check_all_take_part(accelerator.num_processes)
-    _warn_of_a_lone_process()
+    _first_time(accelerator.num_processes)
     return accelerator
 
 
 @cache
-def _warn_of_a_lone_process() -> None:
+def _first_time(processes: int) -> None:
+    """What is said and done once: about a launcher, and for a group of processes."""
     words = lone_process_of_accelerate()
     if words:
         _log.warning(words)
+    if processes > 1:
+        # Layouts of 1 × 1 kernels are ambiguous; the copy that this warns of costs nothing here.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        atexit.register(leave_group)
+
+
+def leave_group() -> None:
+    """Part from the processes that trained together: an end with open connections can abort."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _forget_other_state(device: str, precision: str) -> None:

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cspine_lib.config import device_name
 from cspine_lib.errors import CspineError
 
 PATIENCE = timedelta(days=30)
@@ -79,6 +80,22 @@ def speaks_for_all() -> bool:
         return True
 
 
+def take_own_device() -> None:
+    """Make the process's own GPU the one that ``cuda`` means, before anything is put on it.
+
+    Raises:
+        CspineError: more processes on this machine than GPUs.
+    """
+    if n_processes() == 1 or not device_name().startswith("cuda"):
+        return
+    import torch
+
+    local, there = int(os.environ.get("LOCAL_RANK") or 0), torch.cuda.device_count()
+    if local >= there:
+        raise CspineError(f"a process for each GPU: there are {there}, start {there} processes")
+    torch.cuda.set_device(local)
+
+
 @contextmanager
 def others_are_silent() -> Iterator[None]:
     """No output of any process but the first: one line, one bar, one result."""
@@ -92,6 +109,13 @@ def others_are_silent() -> Iterator[None]:
             yield
         finally:
             sys.stdout, sys.stderr = kept
+
+
+def lost_contact(error: BaseException) -> bool:
+    """Whether an error says that another of the processes is gone, or that it does not answer."""
+    words = f"{type(error).__name__} {error}".lower()
+    signs = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "diststore")
+    return n_processes() > 1 and any(sign in words for sign in signs)
 
 
 def check_all_take_part(got: int) -> None:
