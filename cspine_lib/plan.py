@@ -17,7 +17,6 @@ import pandas as pd
 from cspine_lib.config import Profile, device_name, experiment_folder, runs_home
 from cspine_lib.errors import CspineError
 from cspine_lib.plan_counts import (
-    TRAINED,
     Census,
     Stage,
     census_of,
@@ -204,9 +203,7 @@ def _cost(stage: Stage, recipe: Recipe, profile: Profile, timed: bool) -> Any:
 
 
 def _need(recipe: Recipe, stage: Stage, folds: int, cost: Any, census: Census) -> Need:
-    trained = stage.fits * stage.epochs * stage.samples
-    judged = stage.fits * stage.epochs * stage.samples * (1 - TRAINED) / TRAINED
-    seconds = trained * cost.train_s + (judged + stage.passes) * cost.infer_s
+    seconds = stage.trained * cost.train_s + stage.predicted * cost.infer_s
     memory = cost.step_bytes(stage.batch)
     if device_name() == "cpu":
         memory += PROCESS_BYTES

@@ -102,6 +102,16 @@ class Stage:
     passes: int
 
     @property
+    def trained(self) -> float:
+        """Samples that the fold's updates see, one forward and one backward pass each."""
+        return self.fits * self.epochs * self.samples
+
+    @property
+    def predicted(self) -> float:
+        """Samples that are only predicted: validation after each epoch, and ``passes``."""
+        return self.trained * (1 - TRAINED) / TRAINED + self.passes
+
+    @property
     def steps(self) -> int:
         """Optimiser steps of the fold."""
         return self.fits * self.epochs * max(-(-self.samples // self.batch), 1)

@@ -75,11 +75,20 @@ def cost_of(network: str, recipe: Recipe, profile: Profile, *, timed: bool = Tru
     return Cost(train_s / len(inputs[0]), infer_s / len(inputs[0]), saved, weights)
 
 
+def network_inputs(
+    network: str, recipe: Recipe, profile: Profile
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """A network of a profile and one sample, both without memory (torch's ``meta`` device)."""
+    build, shape = _network(network, recipe, profile)
+    with torch.device("meta"):
+        return build().eval(), _inputs(shape, 1, "meta")
+
+
 def _network(
     name: str, recipe: Recipe, profile: Profile
 ) -> tuple[Callable[[], nn.Module], tuple[int, ...]]:
     """How it is built, and the shape of one sample."""
-    low, px = profile.localiser_px, profile.slice_px
+    low, px = profile.localiser_px, stack_px(profile)
     seen = min(profile.dlc_px, stack_px(profile))
     frames = recipe.sequence.frames or profile.frames
     if recipe.kind in ("segmented", "neck_sequence"):

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def _asked_of_launcher() -> str | None:
         words = [part for word in (parent.cmdline() if parent else []) for part in word.split("=")]
     except psutil.Error:
         return None
-    for option, value in zip(words, words[1:], strict=False):
+    for option, value in pairwise(words):
         if option in ("--num_processes", "--num-processes") and value.isdecimal():
             return value
     return None

@@ -87,7 +87,8 @@ def test_every_import_of_the_library_is_declared() -> None:
         IMPORT_NAME.get(name, name)
         for name in (
             canonicalize_name(Requirement(d).name)
-            for d in PROJECT["optional-dependencies"]["weights"]
+            for extra in ("weights", "dask")
+            for d in PROJECT["optional-dependencies"][extra]
         )
     }
     found: dict[str, str] = {}
