@@ -99,12 +99,25 @@ def gpu_hours(operations: float, cards: int = 1) -> float:
     return operations * 1e3 / GPU_TFLOPS / (1 + SECOND_CARD * (cards - 1)) / 3600
 
 
-def page(rates: Rates) -> str:
+NOT_MEASURED = (
+    "No rates are recorded yet: `python -m cspine_lib.costing --measure docs/scaling.md` on a quiet "
+    "machine fills in this part."
+)
+
+
+def recorded_rates() -> Rates | None:
+    """What ``--measure`` has written; None where it has not been run."""
+    return read_json(RATES) if RATES.exists() else None
+
+
+def page(rates: Rates | None) -> str:
     """The part of ``docs/scaling.md`` that follows from the rates.
 
     Raises:
         CspineError: rates of another profile, or of networks that are no more.
     """
+    if rates is None:
+        return NOT_MEASURED
     profile = PROFILES[PROFILE]
     census = census_of_profile(profile)
     if rates.get("profile") != PROFILE:
@@ -219,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, or renew a page.
 
     Raises:
-        CspineError: nothing was asked for, no rates, or a page without marks.
+        CspineError: nothing was asked for, unfit rates, or a page without marks.
     """
     parser = argparse.ArgumentParser(prog="python -m cspine_lib.costing", description=__doc__)
     parser.add_argument("--measure", action="store_true", help="write benchmarks/rates.json")
@@ -234,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         atomic_write_text(RATES, json.dumps(rates, indent=1) + "\n")
     if asked.page is not None:
         text = asked.page.read_text(encoding="utf-8")
-        atomic_write_text(asked.page, with_page(text, page(read_json(RATES))))
+        atomic_write_text(asked.page, with_page(text, page(recorded_rates())))
 
 
 if __name__ == "__main__":

@@ -110,13 +110,13 @@ def test_what_must_have_processes_of_its_own_gets_them(monkeypatch):
 @pytest.mark.parametrize("name", ["threading", "multiprocessing", "sequential"])
 def test_an_error_of_a_worker_arrives_as_itself(monkeypatch, name):
     monkeypatch.setenv("CSPINE_BACKEND", name)
-    with pytest.raises(CspineError, match="^two is bad$"):
+    with pytest.raises(CspineError, match=r"^two is bad$"):
         for_each(fragile, range(4), workers=2)
 
 
 def test_an_error_on_a_cluster_arrives_as_itself(monkeypatch, cluster):
     monkeypatch.setenv("CSPINE_BACKEND", cluster)
-    with pytest.raises(CspineError, match="^two is bad$"):
+    with pytest.raises(CspineError, match=r"^two is bad$"):
         for_each(fragile, range(4), workers=2)
     assert for_each(square, [3], workers=2) == [9]
 
@@ -129,12 +129,12 @@ def test_a_killed_worker_of_a_cluster_is_one_line(monkeypatch):
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
         ) as local,
     ):
         monkeypatch.setenv("CSPINE_BACKEND", local.scheduler_address)
         with pytest.raises(CspineError, match="fewer workers"):
-            for_each(killed, range(1), workers=1)
+            for_each(killed, range(2), workers=2)
 
 
 def test_names_that_are_no_backend(monkeypatch):
