@@ -100,8 +100,8 @@ def gpu_hours(operations: float, cards: int = 1) -> float:
 
 
 NOT_MEASURED = (
-    "No rates are recorded yet: `python -m cspine_lib.costing --measure docs/scaling.md` on a quiet "
-    "machine fills in this part."
+    "No rates are recorded yet: `python -m cspine_lib.costing --measure docs/scaling.md` on a "
+    "quiet machine fills in this part."
 )
 
 
@@ -208,7 +208,7 @@ def _cluster_table(census: Census, rates: Rates) -> str:
 
 
 def _hours(value: float) -> str:
-    return f"{value:,.0f}" if value >= 20 else f"{value:.1f}"
+    return f"{value:,.0f}" if value >= 20 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
