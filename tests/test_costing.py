@@ -100,7 +100,7 @@ def test_twice_the_seconds_are_twice_the_hours(rates):
 def test_the_page_says_what_is_assumed_and_whether_cores_were_shared(rates):
     text = " ".join(PAGE.read_text(encoding="utf-8").split())
     assert f"{costing.GPU_TFLOPS:.0f} TFLOP/s" in text and "not a measurement" in text
-    assert f"adds {costing.SECOND_CARD:.0%} of the first" in text
+    assert f"add {costing.SECOND_CARD:.0%} of the first" in text
     assert costing.page(rates).count("(assumed rate)") == 2
     rates["machine"]["load"] = 3.2
     assert "cores were shared** (load average 3.2" in costing.page(rates)
