@@ -64,20 +64,30 @@ def mapped(
     if not items or name == "sequential" or (workers <= 1 and not _on_a_cluster(name)):
         yield from map(function, items)
         return
+    if _on_a_cluster(name):
+        # Not through joblib: it waits for ever for a task whose workers were killed.
+        with _dask_client(name, workers) as client, _one_line():
+            _wait_for_a_worker(client)
+            futures = client.map(function, items, pure=False)
+            try:
+                for future in futures:
+                    yield future.result()
+            finally:
+                client.cancel(futures)
+        return
     from joblib import Parallel, delayed
-    from joblib.parallel import get_active_backend
 
     # A process whose memory has grown is replaced by a new one: nothing is lost, nothing to report.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-    with _configured(name, workers), _one_line():
+    with _configured(name), _one_line():
         # A pool of multiprocessing hands its results over all at once.
-        early = get_active_backend()[0].supports_return_generator
+        early = _active().supports_return_generator
         parallel = Parallel(n_jobs=workers, return_as="generator" if early else "list")
         yield from parallel(delayed(function)(item) for item in items)
 
 
 def _on_a_cluster(name: str | None) -> bool:
-    return name in ("dask", AROUND) or _is_address(name)
+    return name == "dask" or _is_address(name) or (name == AROUND and hasattr(_active(), "client"))
 
 
 def _is_address(name: str | None) -> bool:
@@ -86,24 +96,25 @@ def _is_address(name: str | None) -> bool:
 
 def _chosen_around() -> str | None:
     """``AROUND`` where the caller has chosen another backend than joblib's own."""
-    from joblib.parallel import get_active_backend
-
-    active = get_active_backend()[0]
+    active = _active()
     # Inside a worker joblib falls back to threads of its own accord.
     own = type(active).__name__ == "LokyBackend" or (active.nesting_level or 0) > 0
     return None if own else AROUND
 
 
+def _active() -> Any:
+    from joblib.parallel import get_active_backend
+
+    return get_active_backend()[0]
+
+
 @contextmanager
-def _configured(name: str | None, workers: int) -> Iterator[None]:
-    """joblib set to a backend by name."""
+def _configured(name: str | None) -> Iterator[None]:
+    """joblib set to a backend of this machine by name."""
     from joblib import parallel_config
 
     if name == AROUND:
         yield
-    elif name == "dask" or _is_address(name):
-        with _dask_client(name, workers) as client, parallel_config(backend="dask", client=client):
-            yield
     elif name in (None, "loky"):
         # Processes do the parallel work; a second layer of threads would only fight them.
         with parallel_config(backend="loky", inner_max_num_threads=1):
@@ -115,6 +126,8 @@ def _configured(name: str | None, workers: int) -> Iterator[None]:
 
 def _dask_client(name: str | None, workers: int) -> AbstractContextManager[Any]:
     """Of the scheduler that is named; else the one there is; else of processes of this machine."""
+    if name == AROUND:
+        return nullcontext(_active().client)
     try:
         import dask
         from distributed import Client, get_client
@@ -139,6 +152,15 @@ def _dask_client(name: str | None, workers: int) -> AbstractContextManager[Any]:
         ) from error
 
 
+def _wait_for_a_worker(client: Any) -> None:
+    try:
+        client.wait_for_workers(1, timeout=60)
+    except TimeoutError as error:
+        raise CspineError(
+            "the Dask scheduler has no worker: start some with 'dask worker ADDRESS'"
+        ) from error
+
+
 @contextmanager
 def _one_line() -> Iterator[None]:
     """Errors of the machinery in words; those of the work as they are."""
@@ -148,12 +170,6 @@ def _one_line() -> Iterator[None]:
         yield
     except BrokenProcessPool as error:
         raise CspineError(KILLED) from error
-    except TimeoutError as error:
-        if "no worker" not in str(error):
-            raise
-        raise CspineError(
-            "the Dask scheduler has no worker: start some with 'dask worker ADDRESS'"
-        ) from error
     except Exception as error:
         if type(error).__name__ not in ("KilledWorker", "CommClosedError"):
             raise
