@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from cspine_lib.config.platforms import BUNDLE
 from cspine_lib.errors import CspineError
-from cspine_lib.platforms import BUNDLE
 from cspine_lib.runs import atomic_write_text
 
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cspine_lib.config.platforms import BUNDLE
 from cspine_lib.errors import CspineError
-from cspine_lib.platforms import BUNDLE
 
 PYTHONS = ("3.11", "3.12")
 """Versions of Python of Kaggle's images of 2025 and 2026; compiled wheels come once for each."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cspine_lib.backends import mapped
+from cspine_lib.errors import CspineError
 from cspine_lib.ranks import main_first
 from cspine_lib.runs import atomic_path, atomic_write_text
 

@@ -24,10 +24,10 @@ from cspine_lib.config import (
     runs_home,
     settings_of,
 )
+from cspine_lib.config.platforms import find_platform, gpu_names, in_words
 from cspine_lib.errors import CspineError
 from cspine_lib.facts import facts
 from cspine_lib.jobs import usable_cores
-from cspine_lib.platforms import find_platform, gpu_names, in_words
 from cspine_lib.plots import set_style, show_small
 from cspine_lib.reach import profile_in_reach
 from cspine_lib.recipes import get_recipe, settings_of_recipe

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,9 @@ def _timed_study(profile: Profile, shape: tuple[int, int, int], folder: Path) ->
     reading = {}
     for name, syntax in SYNTAXES.items():
         write_study(folder / syntax, shape, syntax)
-        reading[name] = _rounded(_seconds(lambda f=folder / syntax: read_series(f)) / n)
+        reading[name] = _rounded(_seconds(partial(read_series, folder / syntax)) / n)
     volume: Volume = read_series(folder / "jpeg").volume
-    crops = {"frames": profile.frames, "px": profile.crop_px, "margin": MARGIN}
+    crops: dict[str, Any] = {"frames": profile.frames, "px": profile.crop_px, "margin": MARGIN}
     cut = _seconds(lambda: study_crops(volume, even_levels(volume), **crops))
     return {
         "read_s_per_slice": reading,

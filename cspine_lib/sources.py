@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cspine_lib.anatomy import PHANTOM_JSON, STUDY_COLUMN, TEST_CSV, TRAIN_CSV
 from cspine_lib.config import DEFAULT_SEED, PROFILES, Profile, data_home
+from cspine_lib.config.platforms import competition_mounts, drive_mounts
 from cspine_lib.errors import CspineError
 from cspine_lib.jobs import usable_cores
-from cspine_lib.platforms import competition_mounts, drive_mounts
 from cspine_lib.ranks import main_first
 from cspine_lib.rsna import RsnaDataset, open_dataset
 

@@ -63,7 +63,7 @@ def main() -> None:
     """From the mounts to working/submission.csv."""
     bundle = bundle_folder()
     install(bundle)
-    from cspine_lib.platforms import find_platform, gpu_names
+    from cspine_lib.config.platforms import find_platform, gpu_names
     from cspine_lib.sources import submission_set
 
     data, platform = submission_set(), find_platform()

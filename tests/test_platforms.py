@@ -7,9 +7,10 @@ from types import ModuleType
 
 import pytest
 
-from cspine_lib import config, notebook, platforms, sources
+from cspine_lib import config, notebook, sources
+from cspine_lib.config import platforms
+from cspine_lib.config.platforms import find_platform, gpu_names, in_words
 from cspine_lib.errors import CspineError
-from cspine_lib.platforms import find_platform, gpu_names, in_words
 from cspine_lib.sources import RSNA_NAME
 
 ENVIRONMENTS = {
@@ -198,7 +199,7 @@ def test_the_set_to_answer_is_the_mounted_one(nowhere, monkeypatch):
 
 def test_finding_out_imports_no_torch():
     code = (
-        "import sys; from cspine_lib import platforms, config; platforms.find_platform(); "
+        "import sys; from cspine_lib import config; from cspine_lib.config import platforms; platforms.find_platform(); "
         "platforms.gpu_names(); config.data_home(); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cspine_lib.config.platforms import home_folder, scratch_folder
 from cspine_lib.config.presets import PROFILES
 from cspine_lib.config.profile import NOT_FOR, PhantomSize, Profile, Weights, settings_of
 from cspine_lib.errors import CspineError
-from cspine_lib.platforms import home_folder, scratch_folder
 
 __all__ = [
     "DEFAULT_PROFILE",
