@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +32,7 @@ from cspine_lib.runs import read_json
 from cspine_lib.segment import Segmenter
 from cspine_lib.slice_method import load_slice_classifier
 from cspine_lib.stage1 import load_localisers
+from cspine_lib.study_result import Judged
 from cspine_lib.two_stage import TwoStageModel
 from cspine_lib.vertebra_fit import load_vertebra_net
 from cspine_lib.volume import Volume
@@ -67,6 +68,8 @@ class FoldEnsemble:
     """What a study gets of which nothing can be seen."""
     trained_on: str
     identity: str
+    about: dict[str, str] = field(default_factory=dict)
+    """What a report says of the models."""
 
     @classmethod
     def load(cls, out: str | Path, method: str) -> FoldEnsemble:
@@ -98,18 +101,41 @@ class FoldEnsemble:
         members = [fold_predictor(recipe, profile, out, k) for k in notes]
         rates = {t: float(np.mean([n["rates"][t] for n in notes.values()])) for t in TARGETS}
         content = json.dumps([method, notes], sort_keys=True).encode()
+        learned = {uid for note in notes.values() for p in note["parts"] for uid in p["train"]}
         return cls(
             members,
             rates,
             first["data"],
             hashlib.sha256(content).hexdigest()[:16],
+            {
+                "method": f"{method}: {recipe.title}",
+                "models": f"{len(members)}, one of each fold; their probabilities are averaged",
+                "profile": profile.name,
+                "weights before training": first["weights"],
+                "training studies": str(len(learned)),
+            },
         )
 
     def judge_volume(self, volume: Volume) -> tuple[dict[str, float], Mapping[str, LevelBox]]:
         """Probabilities of the eight targets, averaged, and the levels of the first model."""
-        said = [member.judge(volume, Clock()) for member in self.members]
-        p = np.mean([rows for rows, _ in said], axis=0)
-        return dict(zip(TARGETS, p.tolist(), strict=True)), said[0][1]
+        said = self.explain(volume)
+        return dict(said.probability), said.levels
+
+    def explain(self, volume: Volume) -> Judged:
+        """As ``judge_volume``, with the frames of the first model, where it has any."""
+        said = [_explained(member, volume) for member in self.members]
+        p = {t: float(np.mean([one.probability[t] for one in said])) for t in TARGETS}
+        first, n = said[0], len(said)
+        remark = f"Levels and slices are those of the first of {n} models."
+        return Judged(p, first.levels, first.frames, remark if first.levels and n > 1 else "")
+
+
+def _explained(member: FoldModel, volume: Volume) -> Judged:
+    """What one fold's model says, with its frames if it looks at frames."""
+    if isinstance(member, TwoStagePredictor):
+        return member.explain(volume, Clock())
+    p, levels = member.judge(volume, Clock())
+    return Judged(dict(zip(TARGETS, p.tolist(), strict=True)), levels)
 
 
 def _cube(recipe: Recipe, profile: Profile, out: Path, fold: int) -> FoldModel:

@@ -42,6 +42,7 @@ from cspine_lib.slice_stacks import stack_px
 from cspine_lib.slices import low_stack, neighbour_step, stack_25d
 from cspine_lib.stage1 import build_localiser, locate_volume
 from cspine_lib.stage2 import build_classifier
+from cspine_lib.study_result import Judged
 from cspine_lib.two_stage import TwoStageModel
 from cspine_lib.volume import Volume
 from cspine_lib.whole_neck import cube_logits
@@ -69,6 +70,11 @@ class TwoStagePredictor:
 
     def judge(self, volume: Volume, clock: Clock) -> tuple[FloatArray, LevelBoxes]:
         """(8,), and the levels that stage 1 found."""
+        said = self.explain(volume, clock)
+        return np.array([said.probability[target] for target in TARGETS]), said.levels
+
+    def explain(self, volume: Volume, clock: Clock) -> Judged:
+        """As ``judge``, with what stage 2 looked at."""
         model = self.model
         with clock.step("localise"):
             levels: LevelBoxes = model.locate(volume)
@@ -77,8 +83,8 @@ class TwoStagePredictor:
         with clock.step("crop"):
             crops = model.crops(volume, levels)
         with clock.step("classify"):
-            said, _ = model.judge(crops, levels)
-        return np.array([said[target] for target in TARGETS]), levels
+            said, attention = model.judge(crops, levels)
+        return Judged(said, levels, model.frames(volume, levels, attention))
 
 
 def even_levels(volume: Volume) -> dict[str, LevelBox]:

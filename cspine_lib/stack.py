@@ -20,6 +20,11 @@ SAME_SPACING = 1e-3
 SAME_PLACE = 0.01
 """Slices nearer than this fraction of the usual gap are the same slice twice."""
 MAX_TILT_DEG = 45.0
+MODALITIES = {
+    *("CR", "DOC", "DX", "ES", "KO", "MG", "MR", "NM", "OT", "PR", "PT", "REG", "RF", "RTDOSE"),
+    *("RTIMAGE", "RTPLAN", "RTSTRUCT", "SC", "SEG", "SR", "US", "XA"),
+}
+"""Terms of DICOM PS3.3 C.7.3.1.1.1 that lie beside CT slices."""
 FARTHEST_MM = 1e5
 """A position further from the scanner's origin is no position."""
 
@@ -134,7 +139,9 @@ def _check_is_ct(h: SliceHeader) -> None:
     if h.rows < 1 or h.columns < 1:
         raise BadFile("no_pixels", "no image in it; passed over")
     if h.modality not in ("CT", ""):
-        raise BadFile("not_ct", f"modality {h.modality}, not CT; passed over")
+        # Text of a file is repeated where it is a known term only: it could be anything.
+        kind = f"modality {h.modality}" if h.modality in MODALITIES else "another modality"
+        raise BadFile("not_ct", f"{kind}, not CT; passed over")
     if {"LOCALIZER", "SCOUT"} & set(h.image_type):
         raise BadFile("localizer", "a localizer (scout view), not a slice; passed over")
 

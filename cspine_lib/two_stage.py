@@ -16,6 +16,7 @@ from cspine_lib.anatomy import LEVELS, OVERALL
 from cspine_lib.cache import VolumeCache, cache_for
 from cspine_lib.checkpoint import MODEL_FILE
 from cspine_lib.config import PROFILES, Profile
+from cspine_lib.crops import STACK, crop_slices
 from cspine_lib.cropstore import MARGIN, study_crops
 from cspine_lib.errors import CspineError
 from cspine_lib.labels import LevelBox
@@ -26,6 +27,7 @@ from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import RunRecord, read_json
 from cspine_lib.stage1 import load_localisers, locate_volume
 from cspine_lib.stage2 import level_logits, load_classifier
+from cspine_lib.study_result import Frames, Judged
 from cspine_lib.volume import Volume
 
 RECORD = "run.json"
@@ -121,6 +123,39 @@ class TwoStageModel:
         """Calibrated probabilities of the eight targets, and the levels that were found."""
         levels = self.locate(volume)
         return self.classify(volume, levels), levels
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What a report says of the model."""
+        return {
+            "method": f"{self.recipe.name}: {self.recipe.title}",
+            "profile": self.profile.name,
+            "weights before training": self.record.weights,
+            "training studies": str(len({uid for p in self.record.parts for uid in p.train})),
+        }
+
+    def explain(self, volume: Volume) -> Judged:
+        """As ``judge_volume``, with what stage 2 looked at."""
+        levels = self.locate(volume)
+        said, attention = self.classify_with_attention(volume, levels)
+        return Judged(said, levels, self.frames(volume, levels, attention))
+
+    def frames(
+        self,
+        volume: Volume,
+        levels: Mapping[str, LevelBox],
+        attention: npt.NDArray[np.float64],
+    ) -> dict[str, Frames]:
+        """Slices and weight (7, T) of each level's frames; none from a net without attention."""
+        if not self.recipe.sequence.attention:
+            return {}
+        n, t = volume.shape_zyx[0], attention.shape[1]
+        return {
+            name: Frames(
+                crop_slices(box, n, STACK * t).reshape(t, STACK), attention[LEVELS.index(name)]
+            )
+            for name, box in levels.items()
+        }
 
     def classify(self, volume: Volume, levels: Mapping[str, LevelBox]) -> dict[str, float]:
         """Calibrated probabilities of C1–C7 and ``patient_overall``."""
