@@ -16,6 +16,7 @@ import typer
 from cspine_lib import __version__
 from cspine_lib.cli_experiments import ablate, final, results, run
 from cspine_lib.cli_options import DataOption, ProfileOption, QuietOption, SeedOption
+from cspine_lib.cli_predict import predict, submit
 from cspine_lib.config import DEFAULT_SEED, get_profile
 from cspine_lib.errors import CspineError, printable
 from cspine_lib.ranks import (
@@ -138,28 +139,6 @@ def methods() -> None:
 
 
 @app.command()
-def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of 'cspine train', or of 'cspine run'.")],
-    study: Annotated[Path, typer.Argument(help="Folder of DICOM files, or a data folder.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
-    method: Annotated[
-        str | None, typer.Option("--method", help="Of 'cspine run': all its folds, averaged.")
-    ] = None,
-    overviews: Annotated[
-        int | None, typer.Option(min=0, help="Pictures for this many studies [default: all].")
-    ] = None,
-    quiet: QuietOption = False,
-) -> None:
-    """Eight probabilities per study, its levels and boxes, and a picture."""
-    from cspine_lib.fold_predictors import FoldEnsemble
-    from cspine_lib.predict import predict_folder
-
-    model = run if method is None else FoldEnsemble.load(run, method)
-    result = predict_folder(model, study, out, overviews=overviews, progress=not quiet)
-    typer.echo(f"{len(result)} studies predicted, results in {out}")
-
-
-@app.command()
 def score(
     submission: Annotated[Path, typer.Argument(help="CSV with row_id, fractured.")],
     truth: Annotated[Path, typer.Argument(help="CSV with the labels, in train.csv's format.")],
@@ -199,8 +178,8 @@ def demo(
     run_demo(profile_in_reach(profile), out or runs_home() / "demo", progress=not quiet)
 
 
-for experiment in (run, final, ablate, results):
-    app.command()(experiment)
+for command in (predict, submit, run, final, ablate, results):
+    app.command()(command)
 
 
 def _refuse(message: str) -> None:

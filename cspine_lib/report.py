@@ -20,7 +20,7 @@ from cspine_lib.issues import Issue
 from cspine_lib.labels import LevelBox
 from cspine_lib.plots import LEVEL_COLOUR
 from cspine_lib.report_figures import sagittal_png, slice_png
-from cspine_lib.report_style import CSP, CSS
+from cspine_lib.report_style import CSP, CSS, PAPER_CSS
 from cspine_lib.study_result import (
     NOT_FOR_CLINIC,
     PHANTOM_ONLY,
@@ -73,15 +73,14 @@ class Report:
             _HOW_TO_READ,
         ]
         title = f"Cervical spine fractures: {escape(result.study)}"
-        paper = NOT_FOR_CLINIC + (" Trained on simulated scans alone." if self.phantom_only else "")
+        paper = f"{NOT_FOR_CLINIC} {PHANTOM_ONLY}" if self.phantom_only else NOT_FOR_CLINIC
         return _PAGE.format(
             title=title,
             csp=CSP,
-            css=CSS,
+            css=CSS + PAPER_CSS.format(words=paper),
             cautions=_cautions(self.phantom_only),
             summary=_summary(result, self.prior),
             body="\n".join(part for part in parts if part),
-            paper=escape(paper),
         )
 
 
@@ -107,7 +106,6 @@ _PAGE = """<!DOCTYPE html>
 <footer>
 {cautions}
 </footer>
-<p class="paper" aria-hidden="true">{paper}</p>
 </body>
 </html>
 """
@@ -200,7 +198,7 @@ def _levels(result: StudyResult, volume: Volume | None) -> str:
     ranges = ", ".join(f"{k} slices {b.z0 + 1} to {b.z1 + 1}" for k, b in result.levels.items())
     alt = f"Sagittal view of the neck. {ranges or 'No level is marked'}."
     picture = _image(sagittal_png(volume, result.levels, result.probability), alt)
-    return f"""<section>
+    return f"""<section class="view">
 <h2>Levels</h2>
 <p>{words} {escape(result.remark)}</p>
 <figure class="sagittal">{picture}
@@ -278,7 +276,8 @@ def _findings(result: StudyResult, files: str, volume: Volume | None) -> str:
         words = '<p class="none">The reader of the files found nothing to warn about.</p>'
     return f"""<section>
 <h2>The files</h2>
-<p>{escape(files)} {scan}</p>
+<p>{scan}</p>
+<p>{escape(files)}</p>
 {words}
 </section>"""
 

@@ -46,7 +46,6 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; 
 dt { font-weight: 600; } dd { margin: 0; overflow-wrap: anywhere; }
 footer { border-top: 2px solid #1a1a1a; margin-top: 2rem; padding-top: .6rem;
   padding-bottom: 2rem; }
-.paper { display: none; }
 @media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .3rem; }
   th, td { padding: .3rem .3rem; } td.wide { width: 34%; } }
 @media print {
@@ -58,8 +57,13 @@ footer { border-top: 2px solid #1a1a1a; margin-top: 2rem; padding-top: .6rem;
   .caution, .bar, .bar b, .bar i, .key { print-color-adjust: exact;
     -webkit-print-color-adjust: exact; }
   .levels { grid-template-columns: 1fr 1fr; }
-  .sagittal img { max-height: 120mm; width: auto; }
-  .paper { display: block; position: fixed; left: 0; right: 0; bottom: -14mm; font-size: 8.5pt;
-    font-weight: 600; text-align: center; color: #6d0000; }
+  .view { break-inside: avoid; }
+  .sagittal img { max-height: 110mm; width: auto; }
 }
 """
+
+PAPER_CSS = """
+@media print {{ @page {{ @bottom-center {{ content: "{words}"; font: 600 8.5pt sans-serif;
+  color: #6d0000; }} }} }}
+"""
+"""At the foot of every printed page (CSS Paged Media; other browsers print without it)."""

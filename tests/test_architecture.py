@@ -65,6 +65,7 @@ HEAVY = {
     "slice_stacks",
     "stage1",
     "stage2",
+    "submit",
     "trainer",
     "two_stage",
     "visibility",
