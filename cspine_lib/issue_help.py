@@ -52,6 +52,16 @@ def meaning(code: str) -> str:
     return MEANING.get(code, OTHER)
 
 
+_STUDY = {"missing", "unsafe_name", "late", "failed", "empty", "not_axial"}
+
+
+def of_study(code: str) -> str:
+    """Why a whole study was not judged."""
+    if code in _STUDY:
+        return meaning(code)
+    return f"None of its files is a usable slice. Of most of them: {meaning(code)}"
+
+
 def code_of(error: Exception) -> str:
     """Code at the beginning of an error of the reader, ``failed`` if there is none.
 

@@ -20,7 +20,7 @@ from cspine_lib.anatomy import STUDY_COLUMN, TARGETS, TEST_CSV, TRAIN_CSV
 from cspine_lib.asked_rows import AskedRows
 from cspine_lib.dicom import read_series
 from cspine_lib.errors import CspineError
-from cspine_lib.issue_help import code_of, meaning
+from cspine_lib.issue_help import code_of, of_study
 from cspine_lib.plots import overview_figure, save_png
 from cspine_lib.privacy import burned_in, printable_name
 from cspine_lib.report import Report
@@ -43,7 +43,7 @@ class Deadline:
     """When to stop beginning with studies, so that the last one ends in time."""
 
     seconds: float = np.inf
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
     longest: float = 0.0
     """Seconds of the slowest study so far."""
 
@@ -190,8 +190,9 @@ def _judged(task: _Task, name: str, folder: Path | None) -> tuple[StudyResult, V
 def _unjudged(task: _Task, name: str, code: str, what: str = "") -> StudyResult:
     """Training rates for a study, and a warning that names it."""
     kind = f"{code}: {what}" if what else code
-    log.warning("%s gets the training rates [%s]: %s", name, kind, meaning(code))
-    return StudyResult(task.model.prior, {}, study=name, error=f"[{kind}] {meaning(code)}")
+    words = of_study(code)
+    log.warning("%s gets the training rates [%s]: %s", name, kind, words)
+    return StudyResult(task.model.prior, {}, study=name, error=f"[{kind}] {words}")
 
 
 def _keep(task: _Task, slot: Slot, result: StudyResult, volume: Volume | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class Submitted:
     @property
     def reasons(self) -> Counter[str]:
         """How many studies have the training rates for which reason."""
-        return Counter(why.split("]")[0].lstrip("[") for why in self.prior.values())
+        return Counter(re.split(r"[\]:]", why)[0].lstrip("[") for why in self.prior.values())
 
     @property
     def complete(self) -> bool:
