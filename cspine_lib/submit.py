@@ -50,7 +50,7 @@ class Submitted:
         """A summary for people."""
         judged = self.studies - len(self.prior)
         lines = [
-            f"{self.rows} rows of {self.studies} studies in {self.path}",
+            f"{self.rows} rows of {self.studies} studies in {self.path.name}",
             f"{judged} studies judged, {len(self.prior)} with the training rates",
         ]
         lines += [f"  {uid}: {why}" for uid, why in list(self.prior.items())[:SHOWN]]

@@ -55,6 +55,7 @@ HEAVY = {
     "models3d",
     "predict",
     "rates",
+    "scan_lab",
     "sequence_lab",
     "predictors",
     "resolution",

@@ -26,6 +26,7 @@ from cspine_lib.checks.pseudo_labels import wrong_mm
 from cspine_lib.checks.pseudo_leaks import honest_models, leaking
 from cspine_lib.checks.results import by_study_interval
 from cspine_lib.checks.results_points import hours_after, sensitivity_at
+from cspine_lib.checks.scan_gaps import slices_missing
 from cspine_lib.checks.sequence import masked_attention, top_n_overall
 from cspine_lib.checks.sequence_frames import stack_frames
 from cspine_lib.checks.slices2d import level_from_slices, slice_targets, undo_pos_weight
@@ -33,11 +34,13 @@ from cspine_lib.checks.slices2d_heads import any_bounds, level_aurocs, two_part_
 from cspine_lib.checks.start import level_volumes_ml, voxel_to_mm, window_hu
 from cspine_lib.checks.winners import dice_per_level, outlined_stack
 from cspine_lib.checks.winners_order import order_within_neck
+from cspine_lib.checks.submission import begun_in_time, submission_rows
 
 __all__ = [
     "Verdict",
     "align_mask",
     "any_bounds",
+    "begun_in_time",
     "box_slice",
     "by_study_interval",
     "centre_errors_mm",
@@ -71,10 +74,12 @@ __all__ = [
     "sensitivity_at",
     "slice_order",
     "slice_targets",
+    "slices_missing",
     "spread_frames",
     "stack_frames",
     "study_interval",
     "sure_slices",
+    "submission_rows",
     "to_hu",
     "top_n_overall",
     "turn_in_mm",
