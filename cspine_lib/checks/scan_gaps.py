@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cspine_lib.checks.base import Mistakes, Verdict, agrees, answer, diagnosis
+from cspine_lib.checks.base import Mistakes, Verdict
+from cspine_lib.checks.consistent import graded
 
 Array = npt.NDArray[np.float64]
 SAME_MM = 1e-3
@@ -21,14 +22,8 @@ def slices_missing(fn: Callable[..., Any]) -> Verdict:
     Heights may occur twice, and are rounded.  The usual distance is the median of the gaps; a gap
     that is k times as wide lacks k − 1 slices.
     """
-    for note, z_mm in _cases():
-        got, failure = answer(fn, z_mm)
-        if failure is not None:
-            return failure
-        want = np.array(_missing(z_mm))
-        if not agrees(got, want):
-            return diagnosis(got, want, _MISTAKES, (z_mm,), note=note)
-    return Verdict(True, "order, doubles and rounding do not mislead it.")
+    cases = [(note, (z_mm,)) for note, z_mm in _cases()]
+    return graded(fn, cases, _missing, _MISTAKES, "order, doubles and rounding do not mislead it.")
 
 
 def _cases() -> list[tuple[str, Array]]:
@@ -46,7 +41,7 @@ def _cases() -> list[tuple[str, Array]]:
     whole = -2.0 * np.arange(30)
     wide = np.delete(5.0 * np.arange(40), np.arange(12, 24))
     rough = 2.5 * np.arange(90) + rng.uniform(-0.06, 0.06, 90)
-    rough = np.round(np.delete(rough, np.arange(40, 64)), 1)
+    rough = np.delete(rough, np.arange(40, 64)).round(1).astype(np.float64)
     return [
         *cases,
         ("nothing is missing: ", whole),

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cspine_lib.anatomy import LEVELS, OVERALL, TARGETS
-from cspine_lib.checks.base import Mistakes, Verdict, agrees, answer, diagnosis, wrong
+from cspine_lib.checks.base import Mistakes, Verdict
+from cspine_lib.checks.consistent import graded
 
 Array = npt.NDArray[np.float64]
 Said = Mapping[tuple[str, str], float]
@@ -25,14 +26,8 @@ def submission_rows(fn: Callable[..., Any]) -> Verdict:
     Values in the order of the names, the prior where nothing (or NaN) was said, at least 1e-6 away
     from 0 and from 1.
     """
-    for note, case in _row_cases():
-        got, failure = answer(fn, *case)
-        if failure is not None:
-            return failure
-        want = _rows(*case)
-        if not agrees(got, want, atol=1e-12):
-            return diagnosis(got, want, _ROW_MISTAKES, case, note=note, atol=1e-12)
-    return Verdict(True, "every row has its value, in the order asked, strictly between 0 and 1.")
+    praise = "every row has its value, in the order asked, strictly between 0 and 1."
+    return graded(fn, _row_cases(), _rows, _ROW_MISTAKES, praise, atol=1e-12)
 
 
 def _row_cases() -> list[tuple[str, tuple[list[str], Said, dict[str, float]]]]:
@@ -164,16 +159,8 @@ def begun_in_time(fn: Callable[..., Any]) -> Verdict:
     In their order: a study that is done has its result at no cost; another one is begun only if
     the time used so far plus the longest of those judged in this call is within the limit.
     """
-    for note, case in _time_cases():
-        got, failure = answer(fn, *case)
-        if failure is not None:
-            return failure
-        want = _in_time(*case)
-        if got.shape != want.shape:
-            return wrong(f"{note}the answer has shape {got.shape}, one truth per study is asked.")
-        if not agrees(got, want):
-            return diagnosis(got, want, _TIME_MISTAKES, case, note=note)
-    return Verdict(True, "nothing is begun that could end too late, and nothing finished is lost.")
+    praise = "nothing is begun that could end too late, and nothing finished is lost."
+    return graded(fn, _time_cases(), _in_time, _TIME_MISTAKES, praise)
 
 
 def _time_cases() -> list[tuple[str, tuple[Array, npt.NDArray[np.bool_], float]]]:
@@ -184,12 +171,14 @@ def _time_cases() -> list[tuple[str, tuple[Array, npt.NDArray[np.bool_], float]]
         cases.append(("", (seconds, np.zeros(n, dtype=bool), limit)))
         cases.append(("some are done already: ", (seconds, rng.random(n) < 0.4, limit)))
     none, ones = np.zeros(6, dtype=bool), np.ones(6)
+    fourth = np.arange(6) == 3
     late = np.array([False, False, False, False, True, True])
     # The limit comes before the finished ones do; a short study follows a long one.
     return [
         *cases,
         ("finished studies at the end: ", (np.full(6, 10.0), late, 25.0)),
         ("a long study in the middle: ", (np.array([2.0, 2, 30, 2, 2, 2]), none, 45.0)),
+        ("a long study that is done already: ", (np.array([2.0, 2, 2, 50, 2, 2]), fourth, 9.0)),
         ("everything is done: ", (ones * 9, ~none, 1.0)),
         ("time for all: ", (ones, none, 1000.0)),
         ("time to the very second: ", (ones, none, 6.0)),

@@ -161,7 +161,7 @@ def test_right_times_pass(fn):
         (stops, "finished ones behind it"),
         (lambda s, d, m: by_clock(s, d, m) & ~np.array(d), "has a result as well"),
         (lambda s, d, m: ~np.array(by_clock(s, d, m)), "wrong way round"),
-        (lambda s, d, m: sum(by_clock(s, d, m)), "one truth per study"),
+        (lambda s, d, m: sum(by_clock(s, d, m)), "has shape ()"),
         (lambda s, d, m: np.zeros(len(s)), "should be 1"),
     ],
 )
