@@ -66,7 +66,7 @@ class Report:
         result = self.result
         parts = [
             _probabilities(result, self.prior),
-            _levels(result, self.volume),
+            _levels(result, self.volume, self.prior),
             _frames(result, self.volume),
             _findings(result, self.files, self.volume),
             _model(self.facts),
@@ -116,7 +116,7 @@ _HOW_TO_READ = """<section>
 three in ten had the fracture. It was set so on studies like those of training, and need not hold
 for other scanners or other patients.</p>
 <p>The mark in each bar is the training rate: what would be said without looking at the scan. A
-bar that ends at its mark tells nothing. A level that was not found gets its training rate.</p>
+bar that ends at its mark tells nothing.</p>
 <p>A level says which vertebra, never where in it. The boxes show where the method looked, and are
 no outline of a fracture.</p>
 </section>"""
@@ -185,14 +185,16 @@ def _bar_row(target: str, p: float, rate: float) -> str:
     )
 
 
-def _levels(result: StudyResult, volume: Volume | None) -> str:
+def _levels(result: StudyResult, volume: Volume | None, prior: Mapping[str, float]) -> str:
     if volume is None:
         return ""
     missing = [level for level in LEVELS if level not in result.levels]
     if not result.levels:
         words = "This method claimed no level here: the view goes through the middle of the scan."
     elif missing:
-        words = f"Not found: {', '.join(missing)}. Their probabilities are training rates."
+        words = f"Not found: {', '.join(missing)}."
+        if all(abs(result.probability[k] - prior[k]) < 1e-6 for k in missing):
+            words += " Their probabilities are training rates."
     else:
         words = "All seven levels were found."
     ranges = ", ".join(f"{k} slices {b.z0 + 1} to {b.z1 + 1}" for k, b in result.levels.items())
@@ -284,7 +286,8 @@ def _findings(result: StudyResult, files: str, volume: Volume | None) -> str:
 
 def _finding_row(issue: Issue) -> str:
     return (
-        f'<tr><th scope="row">{escape(issue.code)}, {SEVERITY.get(issue.severity, "")}</th>'
+        f'<tr><th scope="row">{escape(issue.code.replace("_", " "))}<br>'
+        f'<span class="none">{SEVERITY.get(issue.severity, "")}</span></th>'
         f"<td>{escape(issue.message)}</td><td>{escape(meaning(issue.code))}</td></tr>"
     )
 

@@ -41,7 +41,7 @@ figcaption { color: #333; font-size: .9rem; }
 .row figure { flex: 1 1 0; min-width: 0; max-width: 220px; margin: 0; }
 .row img { width: 100%; }
 .row figcaption { font-size: .8rem; line-height: 1.3; }
-.none { color: #444; }
+.none { color: #444; font-weight: 400; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: .5rem 0; }
 dt { font-weight: 600; } dd { margin: 0; overflow-wrap: anywhere; }
 footer { border-top: 2px solid #1a1a1a; margin-top: 2rem; padding-top: .6rem;

@@ -178,7 +178,10 @@ def test_levels_that_were_not_found_are_named():
     boxes = factory.levels()
     del boxes["C1"], boxes["C7"]
     found = Page(page(factory.result(levels=boxes, frames=factory.frames(boxes))))
-    assert "Not found: C1, C7" in found.text
+    assert "Not found: C1, C7. Their probabilities are training rates." in found.text
+    judged = factory.probability(C1=0.3)  # by a method that needs no level
+    other = factory.result(levels=boxes, frames={}, probability=judged)
+    assert "are training rates" not in Page(page(other)).text
 
 
 def test_findings_of_the_reader_come_with_their_meaning():
