@@ -109,7 +109,7 @@ class FoldEnsemble:
             hashlib.sha256(content).hexdigest()[:16],
             {
                 "method": f"{method}: {recipe.title}",
-                "models": f"{len(members)}, one of each fold; their probabilities are averaged",
+                "models": _how_many(len(members)),
                 "profile": profile.name,
                 "weights before training": first["weights"],
                 "training studies": str(len(learned)),
@@ -128,6 +128,10 @@ class FoldEnsemble:
         first, n = said[0], len(said)
         remark = f"Levels and slices are those of the first of {n} models."
         return Judged(p, first.levels, first.frames, remark if first.levels and n > 1 else "")
+
+
+def _how_many(n: int) -> str:
+    return "1, of one fold" if n == 1 else f"{n}, one of each fold; probabilities are averaged"
 
 
 def _explained(member: FoldModel, volume: Volume) -> Judged:

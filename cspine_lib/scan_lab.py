@@ -225,8 +225,8 @@ def framed(report: Report, height_px: int = 560) -> str:
     """A page inside another one, cut off from it: for ``IPython.display.HTML``."""
     page = escape(report.html(), quote=True)
     return (
-        f'<iframe title="report of a study" sandbox srcdoc="{page}" '
-        f'style="width:100%;height:{height_px}px;border:1px solid #777"></iframe>'
+        f'<div><iframe title="report of a study" sandbox srcdoc="{page}" '
+        f'style="width:100%;height:{height_px}px;border:1px solid #777"></iframe></div>'
     )
 
 

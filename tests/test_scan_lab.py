@@ -96,7 +96,7 @@ def test_a_page_in_a_frame_stays_in_it(model, scan):
     highest = max(result.levels, key=lambda k: result.probability[k])
     assert highest in small.levels
     text = scan_lab.framed(Report.of(small, volume, model))
-    assert text.count("<") == 2 and "sandbox" in text and 'srcdoc="&lt;!DOCTYPE' in text
+    assert text.count("<") == 4 and "sandbox" in text and 'srcdoc="&lt;!DOCTYPE' in text
 
 
 def test_log_is_caught_and_let_go():
