@@ -235,9 +235,9 @@ def most_suspicious(result: StudyResult, n: int = 2) -> StudyResult:
     order = sorted(result.levels, key=lambda k: -result.probability[k])[:n]
     return StudyResult(
         result.probability,
-        {k: box for k, box in result.levels.items() if k in order},
+        result.levels,
         {k: frames for k, frames in result.frames.items() if k in order},
-        f"Only {' and '.join(sorted(order))} are drawn here, to keep the notebook small.",
+        f"Of {' and '.join(sorted(order))} frames are shown, of the other levels the middle slice.",
         study=result.study,
         issues=result.issues,
     )
@@ -285,7 +285,7 @@ def small_test_set(dataset: RsnaDataset, folder: Path, most: int = MOST) -> tupl
             _copied(_paths(dataset.study_folder(uid)), target, lambda i: f"{i}.dcm")
         if uid == torn:
             for path in target.iterdir():
-                path.write_bytes(path.read_bytes()[:500])
+                path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     rows = [(row_id(uid, t), uid, t) for uid in ids for t in TARGETS]
     asked = pd.DataFrame(rows, columns=["row_id", STUDY_COLUMN, "prediction_type"])
     asked[list(TEST_COLUMNS)].to_csv(folder / TEST_CSV, index=False)
