@@ -13,6 +13,7 @@ from pathlib import Path
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from cspine_lib.errors import printable
 from cspine_lib.headers import list_files, quiet_pydicom
 from cspine_lib.issues import Issue, warning
 
@@ -58,7 +59,7 @@ def printable_name(folder: str | Path) -> str:
     name = Path(folder).resolve().name
     header = first_header(folder)
     if header is None or not _tells(name, header):
-        return name
+        return printable(name)
     digest = hashlib.sha256(_value(header, "StudyInstanceUID").encode()).hexdigest()
     return f"scan-{digest[:8]}"
 

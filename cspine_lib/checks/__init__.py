@@ -32,9 +32,9 @@ from cspine_lib.checks.sequence_frames import stack_frames
 from cspine_lib.checks.slices2d import level_from_slices, slice_targets, undo_pos_weight
 from cspine_lib.checks.slices2d_heads import any_bounds, level_aurocs, two_part_loss
 from cspine_lib.checks.start import level_volumes_ml, voxel_to_mm, window_hu
+from cspine_lib.checks.submission import begun_in_time, submission_rows
 from cspine_lib.checks.winners import dice_per_level, outlined_stack
 from cspine_lib.checks.winners_order import order_within_neck
-from cspine_lib.checks.submission import begun_in_time, submission_rows
 
 __all__ = [
     "Verdict",
@@ -78,8 +78,8 @@ __all__ = [
     "spread_frames",
     "stack_frames",
     "study_interval",
-    "sure_slices",
     "submission_rows",
+    "sure_slices",
     "to_hu",
     "top_n_overall",
     "turn_in_mm",
