@@ -13,7 +13,14 @@ from cspine_lib.facts import facts
 from cspine_lib.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "data/README.md", "CONTRIBUTING.md")
+PAGES = (
+    "README.md",
+    "data/README.md",
+    "CONTRIBUTING.md",
+    "docs/scaling.md",
+    "docs/kaggle_and_colab.md",
+    "docs/bad_input.md",
+)
 
 
 def _text(page: str) -> str:

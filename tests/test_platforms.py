@@ -128,7 +128,9 @@ def test_a_kernel_is_told_from_a_plain_process(monkeypatch):
 @pytest.fixture
 def installed(monkeypatch, tmp_path):
     """The library as pip installs it: no checkout around it."""
-    monkeypatch.setattr(config, "__file__", str(tmp_path / "site-packages/cspine_lib/config.py"))
+    monkeypatch.setattr(
+        config, "__file__", str(tmp_path / "site-packages/cspine_lib/config/__init__.py")
+    )
     monkeypatch.chdir(tmp_path)
 
 
@@ -199,7 +201,8 @@ def test_the_set_to_answer_is_the_mounted_one(nowhere, monkeypatch):
 
 def test_finding_out_imports_no_torch():
     code = (
-        "import sys; from cspine_lib import config; from cspine_lib.config import platforms; platforms.find_platform(); "
+        "import sys; from cspine_lib import config; from cspine_lib.config import platforms; "
+        "platforms.find_platform(); "
         "platforms.gpu_names(); config.data_home(); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
