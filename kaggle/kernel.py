@@ -28,7 +28,7 @@ def install(bundle: Path) -> None:
     """Install the library and what the image lacks; what is there already, torch too, stays."""
     if find_spec("cspine_lib") is None:
         pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index"]
-        done = subprocess.run([*pip, "-f", str(bundle), "cspine-lib[weights]"], check=False)
+        done = subprocess.run([*pip, "-f", str(bundle), "cspine-lib[weights,winners]"], check=False)
         if done.returncode:
             sys.exit("the bundle does not fit this image: pip's lines above name what it lacks")
 

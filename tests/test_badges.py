@@ -150,8 +150,8 @@ def test_the_install_line_asks_the_bundle_then_the_repository(mount, repository,
     done, asked = run_line(repository, tmp_path, "")
     assert done.returncode == 1
     assert "--no-index" in asked[0] and f"-f ../input/{mount}" in asked[0]
-    assert asked[0].endswith("cspine-lib[weights]")
-    wanted = ["install -q cspine-lib[weights] @ git+https://github.com/ada/spine-course"]
+    assert asked[0].endswith("cspine-lib[weights,winners]")
+    wanted = ["install -q cspine-lib[weights,winners] @ git+https://github.com/ada/spine-course"]
     assert asked[1:] == ([] if repository is None else wanted)
 
 

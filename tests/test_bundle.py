@@ -31,6 +31,7 @@ STUDY = "1.2.826.0.1.3680043.77"
 def test_every_dependency_is_brought_or_counted_on():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["weights"]]
+    wanted += project["optional-dependencies"]["winners"]
     names = {canonicalize_name(Requirement(text).name) for text in wanted}
     brought = {part.name for part in BROUGHT}
     assert not brought & set(COUNTED_ON)

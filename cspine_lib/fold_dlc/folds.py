@@ -15,6 +15,7 @@ from cspine_lib.dlc_slices import OneStudy, Outputs
 from cspine_lib.fold_dlc.detection import iterate_detection
 from cspine_lib.fold_task import FoldResult, FoldTask, Validation, calibration_part
 from cspine_lib.jobs import save_json
+from cspine_lib.ranks import is_main
 from cspine_lib.recipes import DlcRecipe
 from cspine_lib.runs import Part
 from cspine_lib.slice_models import SliceClassifier
@@ -46,6 +47,8 @@ def dlc_fold(task: FoldTask, labeller: Labeller) -> FoldResult:
         said, labelled = labeller(task)
         visible, before = iterate_detection(task, said, labelled)
     nets, parts = _networks(task, recipe, stacks, visible if recipe.located else None, before)
+    if not is_main():
+        return FoldResult.of_the_first()
     said_of = {
         uid: study_outputs(nets, OneStudy.of_stacks(stacks, uid), task.profile)
         for uid in [*task.inner()[1], *task.test]
