@@ -180,6 +180,8 @@ def at_change(
                 return
             if not str(arguments[0]).startswith(str(below)):
                 return
+            if event == "os.mkdir" and os.path.isdir(str(arguments[0])):
+                return  # it is there: nothing changes, whatever the disk
             left -= 1
             if left == -1:
                 act()
