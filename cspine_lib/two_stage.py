@@ -71,7 +71,7 @@ class TwoStageModel:
         record, facts = RunRecord.read(folder / RECORD), read_json(folder / MODEL)
         try:
             return cls._from_facts(folder, record, facts)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CspineError(
                 f"{folder / MODEL} or {RECORD} is damaged ({type(error).__name__}: {error}): "
                 "train it again"

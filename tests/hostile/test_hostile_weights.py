@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -214,12 +215,25 @@ def test_records_with_another_value_somewhere(
     else:
         inner[last] = data.draw(JUNK)
     (run / name).write_text(json.dumps(content))
+    nets = {"load_localisers": lambda *a: [], "load_classifier": lambda *a: None}
     try:
-        model = TwoStageModel.load(run)
+        with mock.patch.multiple("cspine_lib.two_stage", **nets):  # they are what costs time
+            model = TwoStageModel.load(run)
     except CspineError as error:
         assert str(error).isprintable()
     else:
         assert all(0 <= p <= 1 for p in model.prior.values())
+
+
+@pytest.mark.parametrize(
+    "name", [None, "", 5, "hf-hub:a/b", "local-dir:/tmp", "resnet18", "tf_efficientnet_lite0.evil"]
+)
+def test_a_record_that_names_another_backbone(run: Path, name: object) -> None:
+    content = json.loads((run / "two_stage.json").read_text())
+    content["profile"]["backbone"] = name
+    (run / "two_stage.json").write_text(json.dumps(content))
+    with pytest.raises(CspineError):
+        TwoStageModel.load(run)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "{", '{"profile": {"name": "ci"}}', "null"])
