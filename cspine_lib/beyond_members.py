@@ -62,7 +62,7 @@ def members_of(task: FoldTask) -> Members:
         said = _said(task)
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, allow_pickle=False, **said)
-    with np.load(path) as kept:
+    with np.load(path, allow_pickle=False) as kept:
         return Members(y, **{name: kept[name] for name in ("unseen", "seen", "test", "plain")})
 
 

@@ -21,6 +21,7 @@ from cspine_lib.dlc_slices import DlcSlices, OneStudy, Outputs, cut
 from cspine_lib.errors import CspineError
 from cspine_lib.fold_dlc import read_reports
 from cspine_lib.forests import fit_forest
+from cspine_lib.jobs import load_array
 from cspine_lib.label_scores import in_words, mean_ci, study_accuracy, study_loss
 from cspine_lib.live import LiveFold, fit_history
 from cspine_lib.mask_lab import known_fractures
@@ -102,7 +103,7 @@ class DlcLab:
     def labels(self, ids: Sequence[str]) -> dict[str, FloatArray]:
         """What the last detection network has said of training studies, (Z, 7) each."""
         folder = self.where.shared / f"detector{self.task.profile.dlc_rounds}_labels"
-        return {uid: np.load(folder / f"{uid}.npy").astype(np.float64) for uid in ids}
+        return {uid: load_array(folder / f"{uid}.npy").astype(np.float64) for uid in ids}
 
     def items(self) -> DlcSlices:
         """The slices that the classifier was trained on, with what each is told."""

@@ -21,7 +21,7 @@ from cspine_lib.batches import set_seed
 from cspine_lib.cache import VolumeCache
 from cspine_lib.config import Profile, Weights, device_name
 from cspine_lib.engine import FitResult, FitSettings, fit
-from cspine_lib.jobs import for_each, only_builder, save_array
+from cspine_lib.jobs import for_each, load_array, only_builder, save_array
 from cspine_lib.labels import evenly_spaced
 from cspine_lib.metrics import auroc
 from cspine_lib.models import bce
@@ -101,7 +101,7 @@ class WindowStacks:
 
     def __getitem__(self, uid: str) -> npt.NDArray[np.uint8]:
         """uint8 (frames, 3, px, px)."""
-        return np.load(self.folder / f"{uid}.npy")
+        return load_array(self.folder / f"{uid}.npy")
 
 
 def _store_stack(

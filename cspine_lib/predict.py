@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from cspine_lib.anatomy import STUDY_COLUMN, TARGETS, TEST_CSV, TRAIN_CSV
 from cspine_lib.asked_rows import AskedRows
 from cspine_lib.dicom import read_series
-from cspine_lib.errors import CspineError
+from cspine_lib.errors import CspineError, printable
 from cspine_lib.issue_help import code_of, of_study
 from cspine_lib.plots import overview_figure, save_png
 from cspine_lib.privacy import burned_in, printable_name
@@ -191,7 +191,7 @@ def _unjudged(task: _Task, name: str, code: str, what: str = "") -> StudyResult:
     """Training rates for a study, and a warning that names it."""
     kind = f"{code}: {what}" if what else code
     words = of_study(code)
-    log.warning("%s gets the training rates [%s]: %s", name, kind, words)
+    log.warning("%s gets the training rates [%s]: %s", printable(name, 128), kind, words)
     return StudyResult(task.model.prior, {}, study=name, error=f"[{kind}] {words}")
 
 

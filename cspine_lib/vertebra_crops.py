@@ -23,7 +23,7 @@ from tqdm import tqdm
 from cspine_lib.anatomy import LEVELS
 from cspine_lib.crops import crop_field, crop_slices, cut_plane, padded_px
 from cspine_lib.errors import CspineError
-from cspine_lib.jobs import only_builder, save_array, save_json
+from cspine_lib.jobs import load_array, only_builder, save_array, save_json
 from cspine_lib.label_maps import LabelMap
 from cspine_lib.labels import LevelBox, levels_from_json
 from cspine_lib.runs import read_json
@@ -204,5 +204,5 @@ class VertebraStore:
 
     def sequences(self, uid: str) -> VertebraCrops:
         """The study's crops, memory-mapped: ``[k]`` gives level k's images (T, C, S, S)."""
-        planes = np.load(self.folder / f"{uid}.npy", mmap_mode="r")
+        planes = load_array(self.folder / f"{uid}.npy", mmap=True)
         return VertebraCrops(planes, self._index[uid], self._levels[uid])

@@ -1,4 +1,4 @@
-"""Programs that several processes run together, for test_ranks.py and test_together.py."""
+"""Programs that several processes run together, for test_ranks.py and test_several_processes.py."""
 
 import json
 import os
