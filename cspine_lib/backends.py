@@ -8,6 +8,7 @@ depend on it.
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -84,6 +85,17 @@ def mapped(
         early = _active().supports_return_generator
         parallel = Parallel(n_jobs=workers, return_as="generator" if early else "list")
         yield from parallel(delayed(function)(item) for item in items)
+
+
+def end_idle_workers() -> None:
+    """End loky's workers now, and not after their five idle minutes.
+
+    A process that ``multiprocessing`` has started waits at its end for its own children.
+    """
+    loky = sys.modules.get("joblib.externals.loky.reusable_executor")
+    executor = None if loky is None else loky._executor
+    if executor is not None:
+        executor.shutdown(wait=True)
 
 
 def _on_a_cluster(name: str | None) -> bool:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cspine_lib.backends import end_idle_workers
 from cspine_lib.config import DEFAULT_SEED, Profile, device_name
 from cspine_lib.errors import CspineError
 from cspine_lib.experiment import TAG, chosen_methods, cv_folder
@@ -174,6 +175,7 @@ def _child(job: Job) -> list[RunRecord]:
         words = ""
     finally:
         leave_group()
+        end_idle_workers()
     if words and job.note and speaks_for_all():
         job.note.write_text(words, encoding="utf-8")
     sys.exit(2)
