@@ -59,7 +59,7 @@ def add_set(folder):
 @pytest.mark.parametrize(
     ("where", "gpus", "mount"), list(itertools.product(ENVIRONMENTS, GPUS, MOUNTS))
 )
-def test_every_combination(where, gpus, mount, nowhere, monkeypatch):
+def test_every_combination(where, gpus, mount, installed, nowhere, monkeypatch):
     for name, value in ENVIRONMENTS[where].items():
         monkeypatch.setenv(name, value)
     add_gpus(nowhere, GPUS[gpus])
