@@ -38,7 +38,7 @@ from cspine_lib.errors import CspineError
 from cspine_lib.experiment import fold_task, record_of_folds, run_fold
 from cspine_lib.fold_methods import FoldTask
 from cspine_lib.fold_predictors import fold_predictor
-from cspine_lib.fold_winners import segmented_crops, segmented_from, study_volume
+from cspine_lib.fold_winners import segmented_crops, segmented_from
 from cspine_lib.jobs import save_json
 from cspine_lib.reach import profile_in_reach
 from cspine_lib.recipes import get_recipe, settings_of_recipe
@@ -155,7 +155,7 @@ def _cost(task: FoldTask, out: Path) -> dict[str, Any]:
     assert isinstance(predict, SegmentedPredictor)
     clocks = []
     for uid in [task.test[0], *task.test[:TIMED]]:
-        clock, volume = Clock(), study_volume(task, uid)
+        clock, volume = Clock(), task.volume(uid)
         predict.judge(volume, clock)
         clocks.append(clock.seconds)
     steps = ("localise", "crop", "classify")

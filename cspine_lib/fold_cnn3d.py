@@ -167,8 +167,7 @@ def _locate_held_out(
     with main_first(folder):
         for uid, path in paths.items():
             if not path.exists():
-                whole = task.cache.mode == "volume"
-                volume = task.cache.volume(uid) if whole else task.dataset.read_study(uid).volume
+                volume = task.volume(uid)
                 levels = locate_volume(models, volume, task.recipe.localiser, task.profile)
                 save_json(path, {"levels": {k: box.to_dict() for k, box in levels.items()}})
     return {uid: levels_from_json(read_json(path)["levels"]) for uid, path in paths.items()}

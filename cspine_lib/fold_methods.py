@@ -181,10 +181,7 @@ def two_stage(task: FoldTask) -> FoldResult:
     model = TwoStageModel.load(task.folder / "two_stage")
     rows = []
     for uid in task.test:
-        if task.cache.mode == "volume":
-            volume = task.cache.volume(uid)
-        else:
-            volume = task.dataset.read_study(uid).volume
+        volume = task.volume(uid)
         said = model.classify(volume, model.locate(volume))
         rows.append([said[target] for target in TARGETS])
     parts = [_renamed(part, task.fold) for part in record.parts]

@@ -19,6 +19,7 @@ from cspine_lib.recipes import Recipe
 from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import Part
 from cspine_lib.splits import inner_split
+from cspine_lib.volume import Volume
 
 FloatArray = npt.NDArray[np.floating]
 VALIDATION = "validation.npy"
@@ -58,6 +59,12 @@ class FoldTask:
     def labels(self) -> dict[str, npt.NDArray[np.int64]]:
         """Training labels (7,) for C1–C7."""
         return {uid: row[1:] for uid, row in self.labels8.items()}
+
+    def volume(self, uid: str) -> Volume:
+        """A study's volume: from the cache, or decoded again where that keeps none."""
+        if self.cache.mode == "volume":
+            return self.cache.volume(uid)
+        return self.dataset.read_study(uid).volume
 
     def inner(self) -> tuple[list[str], list[str]]:
         """Training and validation studies within this fold's training part."""

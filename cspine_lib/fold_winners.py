@@ -38,7 +38,6 @@ from cspine_lib.stage2 import calibration, training_rates
 from cspine_lib.two_stage import probabilities
 from cspine_lib.vertebra_crops import VertebraStore, build_vertebrae
 from cspine_lib.vertebra_fit import store_logits, train_vertebra_net, view_of
-from cspine_lib.volume import Volume
 
 VERDICT = "verdict.json"
 FEWEST_MASKED = 3
@@ -162,7 +161,7 @@ def segmented_crops(task: FoldTask) -> tuple[Part, VertebraStore]:
     view = view_of(recipe.vertebra, task.profile)
     net = Segmenter.load(recipe.segmenter, task.profile, folder)
     store = build_vertebrae(
-        lambda uid: study_volume(task, uid),
+        task.volume,
         net.segment,
         [*task.train, *task.test],
         task.shared / f"vertebrae-{recipe.segmenter.dims}d-{view.digest[:8]}",
@@ -174,13 +173,6 @@ def segmented_crops(task: FoldTask) -> tuple[Part, VertebraStore]:
     weights = "random" if recipe.segmenter.dims == 3 else _weights_of(task)
     part = Part(name, train, val, fold=task.fold, weights=weights, seconds=result.seconds)
     return part, store
-
-
-def study_volume(task: FoldTask, uid: str) -> Volume:
-    """A study's volume: from the cache, or decoded again where that keeps none."""
-    if task.cache.mode == "volume":
-        return task.cache.volume(uid)
-    return task.dataset.read_study(uid).volume
 
 
 def _weights_of(task: FoldTask) -> str:
