@@ -174,7 +174,7 @@ def _multiply_adds(predict: SegmentedPredictor) -> int:
     assert part is not None
     view, net = view_of(part, predict.profile), predict.nets[0]
     device = next(net.parameters()).device
-    frames = torch.zeros(N_LEVELS, view.frames, view.depth, view.px, view.px, device=device)
+    frames = torch.zeros(N_LEVELS, view.images, view.depth, view.px, view.px, device=device)
     level = torch.arange(N_LEVELS, device=device)
     inputs = (frames[None], level[None]) if part.scope == "study" else (frames, level)
     # Two views, and an operation is half a multiply-add.

@@ -65,6 +65,8 @@ VARIANTS = (
     Variant("pixels_fewer", "pixels", "0.8 times the pixels a side", {"crop_scale": 0.8}),
     Variant("frames_24", "frames", "24 images a level", {"frames": 24}),
     Variant("frames_8", "frames", "8 images a level", {"frames": 8}),
+    Variant("sagittal", "plane", "from the side", {"plane": "sagittal"}),
+    Variant("both", "plane", "from above and from the side", {"plane": "both"}),
     Variant("no_outline", "channels", "without the outline", {"outline": False}),
     Variant("resnet18d", "backbone", "ResNet-18-D", backbone="resnet18d"),
     Variant("convnext_atto", "backbone", "ConvNeXt atto", backbone="convnext_atto"),

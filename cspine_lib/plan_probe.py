@@ -117,7 +117,7 @@ def _winner(
     """The same for the networks of the challenge's winners."""
     part, low = recipe.vertebra or VertebraRecipe(), profile.localiser_px
     view = view_of(part, profile)
-    one = (view.frames, view.depth, view.px, view.px)
+    one = (view.images, view.depth, view.px, view.px)
     table: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         "unet3d": (VoxelSegmenter, (1, *(profile.seg_px,) * 3)),
         "unet25d": (lambda: SliceSegmenter(profile.backbone, "random"), (3, low, low)),

@@ -60,5 +60,7 @@ def vertebra_bytes(recipe: Recipe, profile: Profile, studies: int, height: float
     """
     assert recipe.vertebra is not None
     view = view_of(recipe.vertebra, profile)
-    slices = min(view.frames * view.channels, height + view.channels)
+    most = view.frames * view.channels
+    above = 0 if view.plane == "sagittal" else min(most, height + view.channels)
+    slices = above + (0 if view.plane == "axial" else most)  # across the width none is shared
     return profile.folds * studies * N_LEVELS * slices * (1 + view.outline) * view.size**2

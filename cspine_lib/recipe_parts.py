@@ -107,6 +107,8 @@ class VertebraRecipe:
     """Of broken levels in the loss."""
     crop_scale: float = 1.0
     """Times the profile's ``crop_px``: the same field of view on more pixels."""
+    plane: Literal["axial", "sagittal", "both"] = "axial"
+    """From which side; ``both``: ``frames`` images of each, in one sequence."""
 
     def frames_of(self, profile: Sizes) -> int:
         """Images of a level under a profile: a smoke run has few."""

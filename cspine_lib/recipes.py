@@ -255,6 +255,8 @@ def settings_of_recipe(recipe: Recipe) -> dict[str, Any]:
     content = asdict(recipe)
     for name in _NOT_FOR[recipe.kind]:
         del content[name]
+    if recipe.vertebra is not None and recipe.vertebra.plane == "axial":
+        del content["vertebra"]["plane"]  # trainings from before there was a choice stay
     return content
 
 

@@ -26,6 +26,7 @@ from cspine_lib.errors import CspineError
 from cspine_lib.jobs import load_array, only_builder, save_array, save_json
 from cspine_lib.label_maps import LabelMap
 from cspine_lib.labels import LevelBox, levels_from_json
+from cspine_lib.planes import PLANES, Plane, sagittal_map, sagittal_volume
 from cspine_lib.runs import read_json
 from cspine_lib.volume import Volume
 
@@ -38,11 +39,12 @@ class View:
     """What is cut of a vertebra.
 
     Args:
-        frames: images of a level, T.
+        frames: images of a level in each plane.
         channels: slices in an image, odd.
         outline: keep the vertebra's outline too.
         px: side of what the network sees.
         margin: surroundings for augmentation, see ``crops.padded_px``.
+        plane: from above, from the side, or both, one after the other.
     """
 
     frames: int
@@ -50,6 +52,7 @@ class View:
     outline: bool
     px: int
     margin: float = 1.15
+    plane: Plane = "axial"
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.channels < 1 or self.channels % 2 == 0:
@@ -57,6 +60,11 @@ class View:
                 f"a view needs frames ≥ 1 and an odd number of channels, "
                 f"got {self.frames} and {self.channels}"
             )
+
+    @property
+    def images(self) -> int:
+        """Images of a level, T."""
+        return self.frames * len(PLANES[self.plane])
 
     @property
     def size(self) -> int:
@@ -71,7 +79,14 @@ class View:
     @property
     def digest(self) -> str:
         """Changes with whatever changes the crops."""
-        return _digest({"format": FORMAT, **asdict(self)})
+        return _digest({"format": FORMAT, **self.to_dict()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; crops from before there was a choice of planes stay what they are."""
+        content = asdict(self)
+        if self.plane == "axial":
+            del content["plane"]
+        return content
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,13 +120,43 @@ class VertebraCrops:
 
 def cut_vertebrae(volume: Volume, found: LabelMap, view: View) -> VertebraCrops:
     """All levels of a segmented study, each slice cut once at native resolution."""
-    levels = found.levels()
+    turned = {
+        "axial": lambda: _cut(volume, found, view, spread=False),
+        "sagittal": lambda: _cut(
+            sagittal_volume(volume),
+            sagittal_map(found, volume.shape_zyx[2]),
+            view,
+            spread=True,
+        ),
+    }
+    cut = [turned[plane]() for plane in PLANES[view.plane]]
+    planes = np.concatenate([part for part, _ in cut], axis=1)
+    levels, first = found.levels(), cut[0][0].shape[1]
+    starts = (0, first)[: len(cut)]
+    index = {
+        name: np.concatenate([n + rows[name] for n, (_, rows) in zip(starts, cut, strict=True)])
+        for name in levels
+    }
+    return VertebraCrops(planes, index, levels)
+
+
+def _cut(
+    volume: Volume, found: LabelMap, view: View, *, spread: bool
+) -> tuple[Planes, dict[str, npt.NDArray[np.intp]]]:
+    """Slices (K, N, S, S) across the volume's first axis, and each level's (T, channels).
+
+    Args:
+        spread: a vertebra is some 60 mm wide and 15 mm high: across its width the channels of
+            an image reach as far as the next image, lest most of it be looked at by none.
+    """
+    depth = volume.shape_zyx[0]
     planes: list[list[Planes]] = [[], []] if view.outline else [[]]
     index = {}
-    for name, box in levels.items():
-        centre = crop_slices(box, volume.shape_zyx[0], view.frames)  # (T,)
-        reach = np.arange(view.channels) - view.channels // 2
-        z = np.clip(centre[:, None] + reach, 0, volume.shape_zyx[0] - 1)  # (T, channels)
+    for name, box in found.levels().items():
+        centre = crop_slices(box, depth, view.frames)  # (T,)
+        step = (box.z1 - box.z0 + 1) / (view.frames * view.channels) if spread else 1.0
+        reach = max(1, round(step)) * (np.arange(view.channels) - view.channels // 2)
+        z = np.clip(centre[:, None] + reach, 0, depth - 1)  # (T, channels)
         used = np.unique(z)
         index[name] = len(planes[0]) + np.searchsorted(used, z)
         edges = crop_field(volume, box, view.px, view.size)
@@ -120,7 +165,7 @@ def cut_vertebrae(volume: Volume, found: LabelMap, view: View) -> VertebraCrops:
             if view.outline:
                 planes[1].append(found.outline(name, plane, *edges, view.size))
     empty = np.zeros((len(planes), 0, view.size, view.size), dtype=np.uint8)
-    return VertebraCrops(np.array(planes, dtype=np.uint8) if levels else empty, index, levels)
+    return np.array(planes, dtype=np.uint8) if index else empty, index
 
 
 Segment = Callable[[Volume], LabelMap]
@@ -144,7 +189,7 @@ def build_vertebrae(
     """
     request = _digest([view.digest, by])
     with only_builder(folder):
-        save_json(folder / "crops.json", {"format": FORMAT, **asdict(view)})
+        save_json(folder / "crops.json", {"format": FORMAT, **view.to_dict()})
         for uid in tqdm(ids, "segmenting, cutting", unit="study", disable=not progress):
             note = folder / f"{uid}.json"
             if note.exists() and read_json(note)["request"] == request:

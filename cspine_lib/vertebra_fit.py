@@ -33,7 +33,8 @@ SEEDS = 5000
 
 def view_of(recipe: VertebraRecipe, profile: Profile) -> View:
     """What is cut of a vertebra for a recipe."""
-    return View(recipe.frames_of(profile), recipe.channels, recipe.outline, recipe.px_of(profile))
+    frames, px = recipe.frames_of(profile), recipe.px_of(profile)
+    return View(frames, recipe.channels, recipe.outline, px, plane=recipe.plane)
 
 
 def build_vertebra_net(
@@ -42,7 +43,7 @@ def build_vertebra_net(
     """The untrained network of a profile."""
     view = view_of(recipe, profile)
     encoder = create_encoder(profile.backbone, weights, in_chans=view.depth)
-    return VertebraNet(encoder, recipe, view.frames)
+    return VertebraNet(encoder, recipe, view.images)
 
 
 class StudySequences(Dataset[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]):
@@ -70,7 +71,7 @@ class StudySequences(Dataset[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 def study_images(crops: VertebraCrops, view: View) -> npt.NDArray[np.uint8]:
     """Images of all seven levels (7, T, C, S, S), black where a level was not found."""
-    out = np.zeros((N_LEVELS, view.frames, view.depth, view.size, view.size), dtype=np.uint8)
+    out = np.zeros((N_LEVELS, view.images, view.depth, view.size, view.size), dtype=np.uint8)
     for k in np.flatnonzero(crops.found).tolist():
         out[k] = crops[k]
     return out
@@ -191,7 +192,7 @@ def vertebra_logits(
         Logits (7,), NaN where a level was not found, and weights of the images (7, T).
     """
     logits = np.full(N_LEVELS, np.nan)
-    weights = np.full((N_LEVELS, view.frames), np.nan)
+    weights = np.full((N_LEVELS, view.images), np.nan)
     levels = np.flatnonzero(crops.found)
     if not len(levels):
         return logits, weights

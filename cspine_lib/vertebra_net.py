@@ -27,7 +27,8 @@ class VertebraNet(nn.Module):
 
     Args:
         recipe: which sequence net, which pooling, one level or a study.
-        frames: longest sequence T of one level (a Transformer learns its places).
+        frames: longest sequence T of one level (a Transformer learns its places); of two
+            planes the first half is one's and the second the other's.
     """
 
     def __init__(self, encoder: Encoder, recipe: VertebraRecipe, frames: int) -> None:
@@ -39,6 +40,7 @@ class VertebraNet(nn.Module):
             nn.Linear(encoder.out_features, PROJECTION), nn.LayerNorm(PROJECTION), nn.GELU()
         )
         self.level = nn.Embedding(N_LEVELS, PROJECTION)
+        self.side = nn.Embedding(2, PROJECTION) if recipe.plane == "both" else None
         self.dropout = nn.Dropout(recipe.dropout)
         self.sequence, width = _sequence_net(recipe, frames)
         # A way around the sequence net, so that the encoder learns from the first step on.
@@ -69,7 +71,10 @@ class VertebraNet(nn.Module):
         images = frames.flatten(0, 2)  # (B·L·T, C, H, W)
         features = self.encoder.pool(self.spatial(self.encoder.forward_map(images)))
         features = self.project(features).unflatten(0, (batch, levels, n))  # (B, L, T, D)
-        features = self.dropout(features + self.level(level)[:, :, None])
+        features = features + self.level(level)[:, :, None]
+        if self.side is not None:
+            features = features + self.side.weight.repeat_interleave(n // 2, dim=0)
+        features = self.dropout(features)
         line = features.flatten(1, 2)  # (B, L·T, D): a study's levels follow each other
         line = self.shortcut(line) + self._in_context(line)
         out = self.dropout(line.unflatten(1, (levels, n)))  # (B, L, T, width)
