@@ -227,6 +227,14 @@ def member_parts(task: FoldTask) -> npt.NDArray[np.int64]:
     return patient_folds(task.train, rows, task.recipe.members, task.seed)
 
 
+def _kept_back(task: FoldTask, ids: list[str]) -> tuple[list[str], list[str]]:
+    """Studies that a member learns from, and those that choose its epoch, if any do."""
+    if not task.recipe.early_stop:
+        return ids, []
+    rows = [task.labels8[uid] for uid in ids]
+    return inner_split(ids, rows, VALIDATION_SHARE, task.seed)
+
+
 def _cross_fitted(task: FoldTask, before: Part, store: VertebraStore) -> FoldResult:
     labels, part_of = task.labels, member_parts(task)
     unseen = np.full((len(task.train), N_LEVELS), np.nan)
@@ -234,8 +242,7 @@ def _cross_fitted(task: FoldTask, before: Part, store: VertebraStore) -> FoldRes
     for member in range(task.recipe.members):
         out = part_of == member
         rest = [uid for uid, o in zip(task.train, out, strict=True) if not o]
-        rows = [task.labels8[uid] for uid in rest]
-        train, val = inner_split(rest, rows, VALIDATION_SHARE, task.seed)
+        train, val = _kept_back(task, rest)
         net, fitted = _train(task, store, train, val, member)
         left_out = [uid for uid, o in zip(task.train, out, strict=True) if o]
         unseen[out] = store_logits(net, store, left_out)

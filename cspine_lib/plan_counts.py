@@ -134,7 +134,8 @@ def stages_of(recipe: Recipe, profile: Profile, census: Census) -> list[Stage]:
         chosen = masked * _chosen(profile.seg25d_per_level, census, census.slices)
         counts = (masked, chosen, census.studies * _looked_at(profile, census))
         rate = census.positive_rate
-        rows = segmented_rows(recipe, profile, census.studies, TRAINED * train, rate, counts)
+        learned = train * (TRAINED if recipe.early_stop else 1)
+        rows = segmented_rows(recipe, profile, census.studies, learned, rate, counts)
         return [Stage(*row) for row in rows]
     if recipe.kind == "neck_sequence":
         return [Stage(*neck_row(profile, TRAINED * train, val + test))]

@@ -53,6 +53,9 @@ class Recipe:
     """``segmented``: networks a fold, each trained without its own part of the studies; from
     two on, rules for levels in context and for the neck are learned from what they say of
     those parts."""
+    early_stop: bool = True
+    """``segmented``, of several networks: each keeps some of its studies back to choose its epoch
+    by; False: none, and it is its last epoch that counts."""
     dlc: DlcRecipe | None = None
     cube: Literal["neck", "spine"] = "neck"
     """``cnn3d``: the whole study as a cube, or the spine alone at stage 2's mm per voxel."""
@@ -239,7 +242,7 @@ _WINNERS = (
     ),
 )
 
-_SEGMENTED = ("segmenter", "vertebra", "members")
+_SEGMENTED = ("segmenter", "vertebra", "members", "early_stop")
 _NOT_FOR = {
     "two_stage": ("kind", "slices", "cube", "dlc", *_SEGMENTED),
     "slices": ("cube", "localiser", "sequence", "dlc", *_SEGMENTED),
@@ -255,8 +258,11 @@ def settings_of_recipe(recipe: Recipe) -> dict[str, Any]:
     content = asdict(recipe)
     for name in _NOT_FOR[recipe.kind]:
         del content[name]
+    # Trainings from before there was a choice stay what they are.
     if recipe.vertebra is not None and recipe.vertebra.plane == "axial":
-        del content["vertebra"]["plane"]  # trainings from before there was a choice stay
+        del content["vertebra"]["plane"]
+    if content.get("early_stop"):
+        del content["early_stop"]
     return content
 
 

@@ -90,13 +90,16 @@ def train_vertebra_net(
     progress: bool = True,
     label: str = "vertebrae",
 ) -> tuple[VertebraNet, FitResult]:
-    """Train a sequence net; the epoch with the lowest validation loss is kept.
+    """Train a sequence net; the epoch with the lowest validation loss is kept, or the last one.
+
+    Args:
+        val: studies that choose the epoch; none: the last one is kept.
 
     Raises:
         CspineError: no level was found in the training or in the validation studies.
     """
     sets = _data(store, labels, train, val, recipe, profile)
-    if not all(len(part) for part in sets):
+    if not all(len(part) for part in sets if part is not None):
         raise CspineError(
             "the U-Net found no level to train the next network on: give it more masks or epochs"
         )
@@ -134,14 +137,13 @@ def _data(
     recipe: VertebraRecipe,
     profile: Profile,
 ) -> tuple[Any, Any]:
+    """The second is None without validation studies."""
     if recipe.scope == "study":
-        return StudySequences(store, train, labels), StudySequences(store, val, labels)
+        study = StudySequences(store, train, labels)
+        return study, StudySequences(store, val, labels) if val else None
     crops: Any = store
-    share = profile.classifier_whole_share
-    return (
-        SampledCropDataset(crops, train, labels, share),
-        SampledCropDataset(crops, val, labels),
-    )
+    levels = SampledCropDataset(crops, train, labels, profile.classifier_whole_share)
+    return levels, SampledCropDataset(crops, val, labels) if val else None
 
 
 class _Loss:

@@ -18,7 +18,7 @@ from cspine_lib.fold_predictors import FoldEnsemble, fold_predictor
 from cspine_lib.fold_winners import Verdict, member_parts, segmenter_folder
 from cspine_lib.leakage import check_leakage
 from cspine_lib.metrics import overall_noisy_or
-from cspine_lib.recipes import get_recipe
+from cspine_lib.recipes import get_recipe, settings_of_recipe
 from cspine_lib.results import read_predictions
 from cspine_lib.rsna import open_dataset
 from cspine_lib.runs import Part
@@ -175,3 +175,14 @@ def test_too_few_masks_are_one_line(dataset, ci_folds):
     few += [uid for uid in task.train if uid in masked][:2]
     with pytest.raises(CspineError, match="at least 3 training studies, found 2"):
         fold_winners.segmented_crops(replace(task, train=few))
+
+
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_members_keep_studies_back_for_their_epoch_or_learn_from_all(dataset, ci_folds, early_stop):
+    task = fold_task("beyond", dataset, PROFILE, 0, ci_folds, progress=False)
+    task = replace(task, recipe=replace(task.recipe, early_stop=early_stop))
+    train, val = fold_winners._kept_back(task, task.train)
+    assert sorted([*train, *val]) == sorted(task.train)
+    assert bool(val) is early_stop
+    settings = settings_of_recipe(task.recipe)
+    assert settings.get("early_stop", True) is early_stop

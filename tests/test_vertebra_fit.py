@@ -148,3 +148,15 @@ def test_nothing_found_is_one_line(tmp_path):
             train_vertebra_net(
                 store, labels, ["a"], ["b"], recipe, CI, tmp_path, seed=0, progress=False
             )
+
+
+@pytest.mark.parametrize("scope", ["level", "study"])
+def test_without_validation_studies_the_last_epoch_counts(tmp_path, scope):
+    labels = {uid: np.eye(7, dtype=np.int64)[i] for i, uid in enumerate("abcd")}
+    recipe = VertebraRecipe(channels=3, hidden=16, scope=scope)
+    say = {"seed": 0, "progress": False}
+    store = Store({uid: _crops(seed=i) for i, uid in enumerate("abcd")})
+    _, result = train_vertebra_net(store, labels, list("abcd"), [], recipe, CI, tmp_path, **say)
+    epochs = CI.study_epochs if scope == "study" else CI.classifier_epochs
+    assert result.best_epoch == len(result.history) == epochs
+    assert not any("val_loss" in epoch for epoch in result.history)
