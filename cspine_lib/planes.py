@@ -12,10 +12,10 @@ from typing import Literal
 import numpy as np
 
 from cspine_lib.label_maps import LabelMap
+from cspine_lib.recipe_parts import Plane
 from cspine_lib.volume import Volume
 
-Plane = Literal["axial", "sagittal", "both"]
-PLANES: dict[str, tuple[Literal["axial", "sagittal"], ...]] = {
+PLANES: dict[Plane, tuple[Literal["axial", "sagittal"], ...]] = {
     "axial": ("axial",),
     "sagittal": ("sagittal",),
     "both": ("axial", "sagittal"),

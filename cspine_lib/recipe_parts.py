@@ -18,6 +18,7 @@ class Sizes(Protocol):
 
 
 Crop = Literal["box", "centre", "whole"]
+Plane = Literal["axial", "sagittal", "both"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class VertebraRecipe:
     """Of broken levels in the loss."""
     crop_scale: float = 1.0
     """Times the profile's ``crop_px``: the same field of view on more pixels."""
-    plane: Literal["axial", "sagittal", "both"] = "axial"
+    plane: Plane = "axial"
     """From which side; ``both``: ``frames`` images of each, in one sequence."""
 
     def frames_of(self, profile: Sizes) -> int:

@@ -26,7 +26,8 @@ from cspine_lib.errors import CspineError
 from cspine_lib.jobs import load_array, only_builder, save_array, save_json
 from cspine_lib.label_maps import LabelMap
 from cspine_lib.labels import LevelBox, levels_from_json
-from cspine_lib.planes import PLANES, Plane, sagittal_map, sagittal_volume
+from cspine_lib.planes import PLANES, sagittal_map, sagittal_volume
+from cspine_lib.recipe_parts import Plane
 from cspine_lib.runs import read_json
 from cspine_lib.volume import Volume
 
