@@ -27,13 +27,15 @@ class Members:
     """Logits of a fold's networks, NaN for levels that were not found.
 
     Attributes:
-        y: (N, 7) labels of the fold's training studies.
-        unseen: (N, 7), of each training study by the network that was not trained on it.
+        ids: the fold's training studies that a network was trained without.
+        y: (N, 7) their labels.
+        unseen: (N, 7), of each by the network that was not trained on it.
         seen: (N, 7), of each by the next network, whose training it was part of.
         test: (members, M, 7), of the held-out studies.
         plain: the same without the mirror image.
     """
 
+    ids: list[str]
     y: npt.NDArray[np.int64]
     unseen: FloatArray
     seen: FloatArray
@@ -56,27 +58,36 @@ def members_of(task: FoldTask) -> Members:
         raise CspineError(
             f"{task.recipe.name} has one network a fold: only cross-fitted ones are compared here"
         )
-    y = np.stack([task.labels[uid] for uid in task.train])
+    ids, labels = left_out(task)[0], task.labels
+    y = np.stack([labels[uid] for uid in ids])
     path = task.folder / FILE
     if not path.exists():
         said = _said(task)
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, allow_pickle=False, **said)
     with np.load(path, allow_pickle=False) as kept:
-        return Members(y, **{name: kept[name] for name in ("unseen", "seen", "test", "plain")})
+        return Members(ids, y, **{name: kept[name] for name in ("unseen", "seen", "test", "plain")})
+
+
+def left_out(task: FoldTask) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Training studies that a network was trained without, and (N,) which one."""
+    part_of = member_parts(task)
+    judged = part_of < task.recipe.members
+    ids = [uid for uid, out in zip(task.train, judged, strict=True) if out]
+    return ids, part_of[judged]
 
 
 def _said(task: FoldTask) -> dict[str, Any]:
     assert task.recipe.vertebra is not None
     _, store = segmented_crops(replace(task, progress=False))  # all cut already
-    count, part_of = task.recipe.members, member_parts(task)
+    count, (ids, stranger) = task.recipe.members, left_out(task)
     nets = [
         load_vertebra_net(task.recipe.vertebra, task.profile, task.folder / f"member{i}")
         for i in range(count)
     ]
     return {
-        "unseen": _each(nets, store, task.train, part_of),
-        "seen": _each(nets, store, task.train, (part_of + 1) % count),
+        "unseen": _each(nets, store, ids, stranger),
+        "seen": _each(nets, store, ids, (stranger + 1) % count),
         "test": np.stack([store_logits(net, store, task.test) for net in nets]),
         "plain": np.stack([store_logits(net, store, task.test, mirror=False) for net in nets]),
     }
@@ -95,7 +106,7 @@ def _each(
 
 def plain_verdict(task: FoldTask, members: Members) -> Verdict:
     """No rules: Platt's scale and bias on the same unseen logits, and the noisy-or."""
-    platt = calibration(np.asarray(members.unseen, dtype=np.float64), task.train, task.labels)
+    platt = calibration(np.asarray(members.unseen, dtype=np.float64), members.ids, task.labels)
     rates = training_rates(task.labels, task.train)
     top_n = task.recipe.overall_top_n
     return Verdict(rates, platt["scale"], platt["bias"], top_n=top_n)

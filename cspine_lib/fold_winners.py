@@ -4,6 +4,7 @@
 as any other method is.  Several are cross-fitted: each is trained without a part of the
 fold's training studies and says what it thinks of that part, and from what all say of
 studies that they have not seen the rules for levels in context and for the neck are learned.
+There may be more ``parts`` than networks: all networks learn from the rest of them.
 The fold's own held-out studies reach none of this.
 """
 
@@ -221,10 +222,12 @@ def _part(
 
 
 def member_parts(task: FoldTask) -> npt.NDArray[np.int64]:
-    """Which member is trained without a training study, (len(task.train),)."""
-    labels = task.labels8
-    rows = [labels[uid] for uid in task.train]
-    return patient_folds(task.train, rows, task.recipe.members, task.seed)
+    """Part of each training study, (len(task.train),).
+
+    Member m is trained without part m; parts from ``recipe.members`` on teach all of them.
+    """
+    labels, parts = task.labels8, task.recipe.parts_among(len(task.train))
+    return patient_folds(task.train, [labels[uid] for uid in task.train], parts, task.seed)
 
 
 def _kept_back(task: FoldTask, ids: list[str]) -> tuple[list[str], list[str]]:
@@ -236,34 +239,28 @@ def _kept_back(task: FoldTask, ids: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _cross_fitted(task: FoldTask, before: Part, store: VertebraStore) -> FoldResult:
-    labels, part_of = task.labels, member_parts(task)
-    unseen = np.full((len(task.train), N_LEVELS), np.nan)
+    part_of, labels = member_parts(task), task.labels
+    unseen, taught = [], []  # of the parts that are left out, one after the other
     said, parts, weights = [], [before], "random"
     for member in range(task.recipe.members):
-        out = part_of == member
-        rest = [uid for uid, o in zip(task.train, out, strict=True) if not o]
+        left_out = [uid for uid, own in zip(task.train, part_of, strict=True) if own == member]
+        rest = [uid for uid, own in zip(task.train, part_of, strict=True) if own != member]
         train, val = _kept_back(task, rest)
         net, fitted = _train(task, store, train, val, member)
-        left_out = [uid for uid, o in zip(task.train, out, strict=True) if o]
-        unseen[out] = store_logits(net, store, left_out)
+        unseen.append(store_logits(net, store, left_out))
+        taught += left_out
         said.append(store_logits(net, store, task.test))
         weights = net.encoder.weights_kind
         name = f"{task.recipe.name}/member{member}/fold{task.fold}"
         parts.append(_part(task, name, train, val, before, weights, fitted))
     if not is_main():
         return FoldResult.of_the_first()
-    rules = fit_rules(unseen, np.stack([labels[uid] for uid in task.train]), task.seed)
+    rules = fit_rules(np.concatenate(unseen), np.stack([labels[u] for u in taught]), task.seed)
     verdict = Verdict(dict(zip(LEVELS, rules.rates, strict=True)), rules=rules)
     verdict.write(task.folder)
     names = [part.name for part in parts[1:]]
-    last = Part(
-        f"rules/fold{task.fold}",
-        task.train,
-        test=task.test,
-        uses=names,
-        kind="calibration",
-        fold=task.fold,
-    )
+    kind, test = "calibration", task.test
+    last = Part(f"rules/fold{task.fold}", taught, test=test, uses=names, kind=kind, fold=task.fold)
     seconds = sum(part.seconds for part in parts)
     return FoldResult(judged(verdict, said), [*parts, last], weights, seconds)
 

@@ -34,9 +34,9 @@ def segmented_rows(
     if recipe.segmenter.dims == 2:
         sizes = (p.seg25d_epochs, p.seg25d_batch, looked_at)
         unet = ("2.5D U-Net", "unet25d", 1, chosen, *sizes)
-    members = recipe.members
-    own = train * ((members - 1) / members if members > 1 else 1)
-    judged = 2 * (studies / p.folds * members + train)
+    members, parts = recipe.members, recipe.parts_among(round(train))
+    own = train * ((parts - 1) / parts if members > 1 else 1)
+    judged = 2 * (studies / p.folds * members + train * (members / parts))
     if recipe.vertebra.scope == "study":
         sizes = (round(own), p.study_epochs, p.study_batch)
     else:

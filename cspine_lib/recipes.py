@@ -35,6 +35,10 @@ __all__ = [
 ]
 
 
+FEWEST_IN_PART = 10
+"""Studies that a part of a cross-fitted fold has, unless there are only as many as networks."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One system: its parts, and the slide's number where a deck has one."""
@@ -53,6 +57,9 @@ class Recipe:
     """``segmented``: networks a fold, each trained without its own part of the studies; from
     two on, rules for levels in context and for the neck are learned from what they say of
     those parts."""
+    parts: int = 0
+    """Parts that the studies are dealt into; 0: one for each network.  With more of them each
+    network learns from more, and the rules from less."""
     early_stop: bool = True
     """``segmented``, of several networks: each keeps some of its studies back to choose its epoch
     by; False: none, and it is its last epoch that counts."""
@@ -63,6 +70,10 @@ class Recipe:
     sequence: SequenceRecipe = field(default_factory=SequenceRecipe)
     overall_top_n: int = 7
     """patient_overall = 1 − Π(1 − p) over this many highest levels."""
+
+    def parts_among(self, studies: int) -> int:
+        """Parts that so many training studies are dealt into: none of a handful."""
+        return max(self.members, min(self.parts, studies // FEWEST_IN_PART))
 
 
 _TABLE = (
@@ -237,12 +248,23 @@ _WINNERS = (
         slide_score=None,
         kind="segmented",
         segmenter=SegmenterRecipe(3),
-        vertebra=VertebraRecipe(frames=8, crop_scale=1.4),
+        vertebra=VertebraRecipe(
+            frames=12,
+            channels=3,
+            outline=False,
+            recurrent="gru",
+            pooling="attention",
+            spatial_dropout=0.2,
+            positive_weight=1.0,
+            crop_scale=1.4,
+        ),
         members=3,
+        parts=5,
+        early_stop=False,
     ),
 )
 
-_SEGMENTED = ("segmenter", "vertebra", "members", "early_stop")
+_SEGMENTED = ("segmenter", "vertebra", "members", "parts", "early_stop")
 _NOT_FOR = {
     "two_stage": ("kind", "slices", "cube", "dlc", *_SEGMENTED),
     "slices": ("cube", "localiser", "sequence", "dlc", *_SEGMENTED),
@@ -261,8 +283,9 @@ def settings_of_recipe(recipe: Recipe) -> dict[str, Any]:
     # Trainings from before there was a choice stay what they are.
     if recipe.vertebra is not None and recipe.vertebra.plane == "axial":
         del content["vertebra"]["plane"]
-    if content.get("early_stop"):
-        del content["early_stop"]
+    for name, default in (("early_stop", True), ("parts", 0)):
+        if content.get(name) == default:
+            del content[name]
     return content
 
 

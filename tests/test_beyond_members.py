@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cspine_lib import beyond_members
-from cspine_lib.beyond_members import members_of, pieces, rule_weights
+from cspine_lib import beyond_members, recipes
+from cspine_lib.beyond_members import left_out, members_of, pieces, rule_weights
 from cspine_lib.config import get_profile
 from cspine_lib.errors import CspineError
 from cspine_lib.fold_winners import Verdict, member_parts
@@ -41,9 +41,18 @@ def test_the_whole_is_what_the_run_has_said(live, members):
     assert not any(np.allclose(p, whole) for p, _ in list(found.values())[1:])
 
 
+def test_who_was_left_out_by_nobody_is_not_asked_about(live, monkeypatch):
+    monkeypatch.setattr(recipes, "FEWEST_IN_PART", 2)
+    task = replace(live.task, recipe=replace(live.task.recipe, members=2, parts=4))
+    ids, stranger = left_out(task)
+    part = dict(zip(task.train, member_parts(task).tolist(), strict=True))
+    assert set(part.values()) == {0, 1, 2, 3} and len(ids) < len(task.train)
+    assert [part[uid] for uid in ids] == stranger.tolist() and set(stranger) == {0, 1}
+
+
 def test_unseen_and_seen_are_told_apart(live, members):
-    part = member_parts(live.task)
-    assert members.unseen.shape == (len(part), 7)
+    assert members.unseen.shape == (len(members.ids), 7)
+    assert sorted(members.ids) == sorted(live.task.train)
     assert not np.allclose(members.unseen, members.seen, equal_nan=True)
     assert np.array_equal(np.isfinite(members.unseen), np.isfinite(members.seen))
     # The rules that the fold keeps are those from unseen studies.

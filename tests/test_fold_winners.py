@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cspine_lib import fold_winners
+from cspine_lib import fold_winners, recipes
 from cspine_lib.anatomy import LEVELS, TARGETS
 from cspine_lib.config import get_profile
 from cspine_lib.context_rules import fit_rules
@@ -93,21 +93,33 @@ def test_methods_with_the_same_u_net_share_it(records, dataset, ci_folds):
 def test_members_of_the_record_leave_out_a_part_each(records, dataset, ci_folds):
     task = fold_task("beyond", dataset, PROFILE, 0, ci_folds, progress=False)
     part_of = dict(zip(task.train, member_parts(task).tolist(), strict=True))
-    assert set(part_of.values()) == {0, 1, 2}
-    for member in range(3):
+    members = task.recipe.members
+    assert set(part_of.values()) == set(range(members))  # too few studies for more parts
+    for member in range(members):
         part = records["beyond"].part(f"beyond/member{member}/fold0")
         seen = {*part.train, *part.val}
         assert seen == {uid for uid, own in part_of.items() if own != member}
     rules = records["beyond"].part("rules/fold0")
-    assert set(rules.test) == set(task.test) and len(rules.uses) == 3
+    assert set(rules.test) == set(task.test) and len(rules.uses) == members
+    assert sorted(rules.train) == sorted(task.train)
 
 
+def test_parts_beyond_the_networks_teach_all_of_them():
+    recipe = replace(get_recipe("beyond"), members=2, parts=5)
+    assert [recipe.parts_among(n) for n in (15, 39, 40, 160)] == [2, 3, 4, 5]
+    assert get_recipe("first_place").parts_among(160) == 1
+    assert "parts" not in settings_of_recipe(replace(recipe, parts=0))
+    assert settings_of_recipe(recipe)["parts"] == 5
+
+
+@pytest.mark.parametrize("parts", [0, 4])
 def test_rules_learn_from_what_each_study_was_told_by_a_stranger(
-    dataset, ci_folds, tmp_path, monkeypatch
+    dataset, ci_folds, tmp_path, monkeypatch, parts
 ):
     """Nets are replaced by their training lists: a logit says who spoke, and of whom."""
     task = fold_task("beyond", dataset, PROFILE, 0, ci_folds, progress=False)
-    task = replace(task, folder=tmp_path)
+    task = replace(task, folder=tmp_path, recipe=replace(task.recipe, members=2, parts=parts))
+    monkeypatch.setattr(recipes, "FEWEST_IN_PART", 2)
     asked, learned = [], {}
 
     def train(task, store, train, val, member):
@@ -134,10 +146,13 @@ def test_rules_learn_from_what_each_study_was_told_by_a_stranger(
     before = Part("segmenter3d/fold0", [], [], fold=0)
     result = fold_winners._cross_fitted(task, before, None)
     part_of = member_parts(task)
-    assert np.array_equal(learned["z"][:, 0], 100 * part_of + np.arange(len(task.train)))
-    assert np.array_equal(learned["y"], [dataset.labels(uid) for uid in task.train])
+    assert set(part_of) == set(range(parts or 2))
+    judged = [i for m in range(2) for i in np.flatnonzero(part_of == m)]
+    assert learned["z"][:, 0].tolist() == [100 * part_of[i] + i for i in judged]
+    assert np.array_equal(learned["y"], [dataset.labels(task.train[i]) for i in judged])
+    assert result.parts[-1].train == [task.train[i] for i in judged]
     assert not any(set(ids) & set(task.test) and ids != task.test for _, ids in asked)
-    assert sum(ids == task.test for _, ids in asked) == 3
+    assert sum(ids == task.test for _, ids in asked) == 2
     assert result.p.shape == (len(task.test), 8)
 
 

@@ -43,7 +43,8 @@ def test_samples_agree_with_what_a_fold_trains_on(dataset, tmp_path):
 def test_each_member_is_counted_without_its_own_part(dataset):
     one, three = _stages("first_place", dataset), _stages("beyond", dataset)
     assert (one["vertebrae"].fits, three["vertebrae"].fits) == (1, 3)
-    assert three["vertebrae"].samples == pytest.approx(one["vertebrae"].samples * 2 / 3, abs=1)
+    whole = one["vertebrae"].samples / 0.85  # none is kept back to choose an epoch
+    assert three["vertebrae"].samples == pytest.approx(whole * 2 / 3, abs=2)
     assert three["vertebrae"].passes > one["vertebrae"].passes
 
 
