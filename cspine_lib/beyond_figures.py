@@ -96,13 +96,16 @@ def study_figure(
     images: npt.NDArray[np.uint8],
     level: str,
     spacing_zyx_mm: tuple[float, float, float],
+    *,
+    outline: bool = False,
 ) -> Figure:
     """What the system sees of a study: the small cube with its levels, and one image of a level.
 
     Args:
         cube, cells: (D, H, W), grey values and 1–7 for C1–C7, of the low-resolution grid.
-        images: (T, C, S, S) of one level, the outline as last channel.
+        images: (T, C, S, S) of one level.
         spacing_zyx_mm: of the cube.
+        outline: the last channel is one.
     """
     middle = _richest(cells)
     z, y, _ = spacing_zyx_mm
@@ -115,9 +118,10 @@ def study_figure(
     shown = np.ma.masked_equal(cells[:, :, middle], 0)
     panels[1].imshow(shown, aspect=z / y, cmap=kinds, vmin=1, vmax=len(LEVELS), alpha=0.6)
     t = len(images) // 2
-    centre = (images.shape[1] - 1) // 2
-    names = ("slice above", "middle slice", "outline")
-    for axes, k, name in zip(panels[2:], (centre - 1, centre, -1), names, strict=True):
+    centre = (images.shape[1] - outline) // 2
+    last = (-1, "outline") if outline else (centre + 1, "slice below")
+    looks = ((centre - 1, "slice above"), (centre, "middle slice"), last)
+    for axes, (k, name) in zip(panels[2:], looks, strict=True):
         axes.imshow(images[t, k], cmap="gray", vmin=0, vmax=255)
         axes.set_title(f"{level}: {name}", fontsize=10)
     panels[0].set_title(f"the study as {' × '.join(map(str, cube.shape))}", fontsize=10)

@@ -51,10 +51,14 @@ def test_a_study_is_shown_where_it_has_most_levels():
     images = np.arange(3 * 4 * 6 * 6, dtype=np.uint8).reshape(3, 4, 6, 6)
     cube = np.zeros_like(cells)
     cube[..., 3] = 9
-    panels = figures.study_figure(cube, cells, images, "C4", (3.0, 1.0, 1.0)).axes
+    panels = figures.study_figure(cube, cells, images, "C4", (3.0, 1.0, 1.0), outline=True).axes
     assert (panels[0].images[0].get_array() == 9).all()
     assert np.array_equal(panels[3].images[0].get_array(), images[1, 1])
     assert np.array_equal(panels[4].images[0].get_array(), images[1, 3])
+    assert panels[4].get_title() == "C4: outline"
+    plain = figures.study_figure(cube, cells, images[:, :3], "C4", (3.0, 1.0, 1.0)).axes
+    assert [plain[i].images[0].get_array()[0, 0] for i in (2, 3, 4)] == images[1, :3, 0, 0].tolist()
+    assert plain[4].get_title() == "C4: slice below"
 
 
 def test_logits_of_levels_that_were_not_found_are_left_out():
