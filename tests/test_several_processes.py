@@ -135,8 +135,21 @@ except CspineError as error:
 """
 
 
-def test_a_notebook_trains_with_two_processes(two, ci_phantom, tmp_path):
-    """In a real kernel; another way to start the same, hence the same score."""
+FORKED = """
+from pathlib import Path
+from accelerate import notebook_launcher
+from cspine_lib.config import get_profile
+from cspine_lib.launch import Job, train_together
+from cspine_lib.rsna import open_dataset
+
+told = (open_dataset({data!r}), get_profile("ci"), Path({out!r}))
+job = Job(["cnn3d"], *told, "0", "two", 2022, False)
+notebook_launcher(train_together, (job,), num_processes=2)
+"""
+
+
+def _in_a_kernel(code: str, home: Path) -> str:
+    """What a cell prints in a new kernel."""
     from jupyter_client.manager import start_new_kernel
 
     said: list[str] = []
@@ -145,15 +158,29 @@ def test_a_notebook_trains_with_two_processes(two, ci_phantom, tmp_path):
         content = message["content"]
         said.append(content.get("text", "") + "\n".join(content.get("traceback", [])))
 
-    manager, client = start_new_kernel(env=_environment(tmp_path), startup_timeout=LIMIT_S)
+    manager, client = start_new_kernel(env=_environment(home), startup_timeout=LIMIT_S)
     try:
-        code = NOTEBOOK.format(data=str(ci_phantom), out=str(tmp_path / "run"))
         reply = client.execute_interactive(code, timeout=LIMIT_S, output_hook=hear)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     text = "".join(said)
     assert reply["content"]["status"] == "ok", text
+    return text
+
+
+def test_accelerates_launcher_starts_the_same(two, ci_phantom, tmp_path):
+    out = tmp_path / "run"
+    _in_a_kernel(FORKED.format(data=str(ci_phantom), out=str(out)), tmp_path)
+    record, other = (RunRecord.read(at / "cnn3d-ci-two.json") for at in (out, two[0]))
+    assert record.n_processes == 2
+    assert record.scores["loss"] == pytest.approx(other.scores["loss"], abs=1e-4)
+
+
+def test_a_notebook_trains_with_two_processes(two, ci_phantom, tmp_path):
+    """In a real kernel; another way to start the same, hence the same score."""
+    code = NOTEBOOK.format(data=str(ci_phantom), out=str(tmp_path / "run"))
+    text = _in_a_kernel(code, tmp_path)
     loss = RunRecord.read(two[0] / "cnn3d-ci-two.json").scores["loss"]
     assert f"records [('cnn3d', 2, {round(loss, 4)})]" in text
     assert "error there are folds 0 to 1, asked for 7" in text
