@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cspine_lib.anatomy import TARGETS
-from cspine_lib.config import DEFAULT_SEED, Profile, device_name, experiment_folder, settings_of
+from cspine_lib.config import DEFAULT_SEED, Profile, device_name, experiment_folder
 from cspine_lib.errors import CspineError
 from cspine_lib.fold_methods import KINDS, FoldResult, FoldTask
+from cspine_lib.fold_task import settings_digest, training_settings
 from cspine_lib.leakage import check_leakage
 from cspine_lib.ranks import is_main
-from cspine_lib.recipes import Recipe, get_recipe, settings_of_recipe
+from cspine_lib.recipes import Recipe, get_recipe
 from cspine_lib.results import read_predictions, write_predictions
 from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import Part, RunRecord, atomic_write_text, read_json
@@ -173,6 +174,7 @@ def run_fold(
     write_predictions(note.with_suffix(".csv"), task.test, result.p)
     content = {
         "request": request,
+        "settings": settings_digest(task.recipe, task.profile),
         "weights": result.weights,
         "seconds": result.seconds,
         "n_processes": result.n_processes,
@@ -192,10 +194,7 @@ def _rates(task: FoldTask) -> dict[str, float]:
 
 
 def _request(recipe: Recipe, profile: Profile, dataset: RsnaDataset, seed: int) -> str:
-    # A spine cube is cut by stage 1 and sized by stage 2: their settings decide it too.
-    kind = "cnn3d_spine" if recipe.cube == "spine" else recipe.kind
-    settings = [settings_of_recipe(recipe), settings_of(profile, kind)]
-    content = [*settings, dataset.fingerprint(), seed]
+    content = [*training_settings(recipe, profile), dataset.fingerprint(), seed]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
 

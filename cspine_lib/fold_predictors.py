@@ -22,7 +22,7 @@ from cspine_lib.cost import Clock, Predictor
 from cspine_lib.dlc_predictors import load_dlc
 from cspine_lib.errors import CspineError
 from cspine_lib.fold_neck import load_neck, neck_probabilities
-from cspine_lib.fold_task import FloatArray, Validation
+from cspine_lib.fold_task import FloatArray, Validation, settings_digest
 from cspine_lib.fold_winners import Verdict, segmenter_folder
 from cspine_lib.labels import LevelBox
 from cspine_lib.models3d import NeckCNN3D
@@ -76,7 +76,8 @@ class FoldEnsemble:
         """The folds that lie in the folder of an experiment.
 
         Raises:
-            CspineError: no such method, no finished fold of it, or a fold that lacks a part.
+            CspineError: no such method, no finished fold of it, a fold that lacks a part or was
+                trained with settings that the method no longer has.
         """
         try:
             return cls._load(Path(out), method)
@@ -98,6 +99,12 @@ class FoldEnsemble:
         first = next(iter(notes.values()))
         about = first["profile"]
         profile = replace(get_profile(about["name"]), backbone=about["backbone"])
+        digest = settings_digest(recipe, profile)
+        if any(note.get("settings", digest) != digest for note in notes.values()):
+            raise CspineError(
+                f"{out / method} was trained with other settings than {method} has today: "
+                "use the version of the kit that trained it, or train anew"
+            )
         members = [fold_predictor(recipe, profile, out, k) for k in notes]
         rates = {t: float(np.mean([n["rates"][t] for n in notes.values()])) for t in TARGETS}
         content = json.dumps([method, notes], sort_keys=True).encode()

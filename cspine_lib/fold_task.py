@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,11 @@ import numpy.typing as npt
 
 from cspine_lib.anatomy import N_LEVELS
 from cspine_lib.cache import VolumeCache
-from cspine_lib.config import Profile
+from cspine_lib.config import Profile, settings_of
 from cspine_lib.errors import CspineError
 from cspine_lib.jobs import load_array, save_array
 from cspine_lib.metrics import fit_platt
-from cspine_lib.recipes import Recipe
+from cspine_lib.recipes import Recipe, settings_of_recipe
 from cspine_lib.rsna import RsnaDataset
 from cspine_lib.runs import Part
 from cspine_lib.splits import inner_split
@@ -132,3 +134,16 @@ def calibration_part(task: FoldTask, val: list[str], uses: list[str]) -> Part:
     """The last part of a fold's chain: what turns its outputs into the probabilities scored."""
     name = f"calibration/fold{task.fold}"
     return Part(name, val, test=task.test, uses=uses, kind="calibration", fold=task.fold)
+
+
+def training_settings(recipe: Recipe, profile: Profile) -> list[dict[str, Any]]:
+    """What of a method and of a profile decides a training, whatever the data."""
+    # A spine cube is cut by stage 1 and sized by stage 2: their settings decide it too.
+    kind = "cnn3d_spine" if recipe.cube == "spine" else recipe.kind
+    return [settings_of_recipe(recipe), settings_of(profile, kind)]
+
+
+def settings_digest(recipe: Recipe, profile: Profile) -> str:
+    """The same in short: a fold of another digest has other networks."""
+    content = json.dumps(training_settings(recipe, profile), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:20]

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -121,24 +121,28 @@ class VertebraCrops:
 
 def cut_vertebrae(volume: Volume, found: LabelMap, view: View) -> VertebraCrops:
     """All levels of a segmented study, each slice cut once at native resolution."""
-    turned = {
-        "axial": lambda: _cut(volume, found, view, spread=False),
-        "sagittal": lambda: _cut(
-            sagittal_volume(volume),
-            sagittal_map(found, volume.shape_zyx[2]),
-            view,
-            spread=True,
-        ),
-    }
-    cut = [turned[plane]() for plane in PLANES[view.plane]]
-    planes = np.concatenate([part for part, _ in cut], axis=1)
-    levels, first = found.levels(), cut[0][0].shape[1]
-    starts = (0, first)[: len(cut)]
-    index = {
-        name: np.concatenate([n + rows[name] for n, (_, rows) in zip(starts, cut, strict=True)])
-        for name in levels
-    }
-    return VertebraCrops(planes, index, levels)
+    levels = found.levels()
+    parts: list[Planes] = []
+    rows: dict[str, list[npt.NDArray[np.intp]]] = {name: [] for name in levels}
+    before = 0
+    for plane in PLANES[view.plane]:
+        part, index = _cut_from(plane, volume, found, view)
+        for name in levels:
+            rows[name].append(before + index[name])
+        parts.append(part)
+        before += part.shape[1]
+    index = {name: np.concatenate(found_rows) for name, found_rows in rows.items()}
+    return VertebraCrops(np.concatenate(parts, axis=1), index, levels)
+
+
+def _cut_from(
+    plane: Literal["axial", "sagittal"], volume: Volume, found: LabelMap, view: View
+) -> tuple[Planes, dict[str, npt.NDArray[np.intp]]]:
+    """From one side alone; see :func:`_cut`."""
+    if plane == "axial":
+        return _cut(volume, found, view, spread=False)
+    turned = sagittal_map(found, volume.shape_zyx[2])
+    return _cut(sagittal_volume(volume), turned, view, spread=True)
 
 
 def _cut(

@@ -87,6 +87,18 @@ def test_what_is_missing_is_named(dataset, ci_folds, tmp_path):
         FoldEnsemble.load(tmp_path, "cnn3d")
 
 
+def test_folds_of_other_settings_are_not_taken_for_those_of_today(dataset, ci_folds, tmp_path):
+    run_method("cnn3d", dataset, PROFILE, ci_folds, progress=False)
+    shutil.copytree(ci_folds / "cnn3d", tmp_path / "cnn3d")
+    note = tmp_path / "cnn3d" / "fold1.json"
+    content = json.loads(note.read_text())
+    note.write_text(json.dumps({k: v for k, v in content.items() if k != "settings"}))
+    assert len(FoldEnsemble.load(tmp_path, "cnn3d").members) == PROFILE.folds  # of an older kit
+    note.write_text(json.dumps({**content, "settings": "0" * 20}))
+    with pytest.raises(CspineError, match="trained with other settings than cnn3d has"):
+        FoldEnsemble.load(tmp_path, "cnn3d")
+
+
 def test_an_unreadable_study_gets_the_folds_rates(ci_phantom, dataset, ci_folds, tmp_path):
     run_method("cnn3d", dataset, PROFILE, ci_folds, progress=False)
     model = FoldEnsemble.load(ci_folds, "cnn3d")

@@ -1,5 +1,8 @@
 """The winners from the inside: strays, changed crops, order within necks, figures."""
 
+from copy import copy
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -141,6 +144,10 @@ def test_a_vertebra_is_seen_as_the_net_sees_it(asked):
     whole = build_vertebra_net(VertebraRecipe(channels=3, hidden=16, scope="study"), CI, "random")
     with pytest.raises(CspineError, match="all levels of a study"):
         lab.vertebra_of(whole, store, "s0", 2, 42)
+    side = copy(store)
+    side.view = replace(store.view, plane="sagittal")
+    with pytest.raises(CspineError, match="images from above"):
+        lab.vertebra_of(net, side, "s0", 2, 42)
 
 
 def test_order_within_necks_by_hand():

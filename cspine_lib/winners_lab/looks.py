@@ -56,6 +56,10 @@ def vertebra_of(net: VertebraNet, store: VertebraStore, uid: str, k: int, depth:
         raise CspineError(f"{name} was not found in study {uid}: choose another level")
     if net.recipe.scope != "level":
         raise CspineError("this net reads all levels of a study at once: ask vertebra_logits")
+    if view.plane != "axial":
+        raise CspineError(
+            "only images from above can be shown on their slices: ask vertebra_logits"
+        )
     images = torch.from_numpy(np.array(crops[k]))
     device = next(net.parameters()).device
     seen = VertebraViews(view.px, view.outline).view(images[None].to(device), None)
