@@ -70,11 +70,15 @@ def members_of(task: FoldTask) -> Members:
 
 
 def left_out(task: FoldTask) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Training studies that a network was trained without, and (N,) which one."""
+    """Training studies that a network was trained without, and (N,) which one.
+
+    Network by network, as the fold's own rules had them: their order decides how the rules
+    are cross-fitted.
+    """
     part_of = member_parts(task)
-    judged = part_of < task.recipe.members
-    ids = [uid for uid, out in zip(task.train, judged, strict=True) if out]
-    return ids, part_of[judged]
+    order = np.argsort(part_of, kind="stable")
+    judged = order[part_of[order] < task.recipe.members]
+    return [task.train[i] for i in judged], part_of[judged]
 
 
 def _said(task: FoldTask) -> dict[str, Any]:
