@@ -11,7 +11,7 @@ The fold's own held-out studies reach none of this.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -259,8 +259,7 @@ def _cross_fitted(task: FoldTask, before: Part, store: VertebraStore) -> FoldRes
     verdict = Verdict(dict(zip(LEVELS, rules.rates, strict=True)), rules=rules)
     verdict.write(task.folder)
     names = [part.name for part in parts[1:]]
-    kind, test = "calibration", task.test
-    last = Part(f"rules/fold{task.fold}", taught, test=test, uses=names, kind=kind, fold=task.fold)
+    last = replace(calibration_part(task, taught, names), name=f"rules/fold{task.fold}")
     seconds = sum(part.seconds for part in parts)
     return FoldResult(judged(verdict, said), [*parts, last], weights, seconds)
 
