@@ -6,7 +6,7 @@ parts a system is made of; sizes and epochs belong to the profile (``config``).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from cspine_lib.errors import CspineError
@@ -197,6 +197,16 @@ _TABLE = (
     ),
 )
 
+_SECOND_PLACE = VertebraRecipe(
+    frames=24,
+    channels=3,
+    outline=False,
+    recurrent="gru",
+    pooling="attention",
+    spatial_dropout=0.2,
+    positive_weight=1.0,
+)
+
 _WINNERS = (
     Recipe(
         name="first_place",
@@ -223,15 +233,7 @@ _WINNERS = (
         slide_score=None,
         kind="segmented",
         segmenter=SegmenterRecipe(2),
-        vertebra=VertebraRecipe(
-            frames=24,
-            channels=3,
-            outline=False,
-            recurrent="gru",
-            pooling="attention",
-            spatial_dropout=0.2,
-            positive_weight=1.0,
-        ),
+        vertebra=_SECOND_PLACE,
     ),
     Recipe(
         name="salehinejad",
@@ -248,16 +250,7 @@ _WINNERS = (
         slide_score=None,
         kind="segmented",
         segmenter=SegmenterRecipe(3),
-        vertebra=VertebraRecipe(
-            frames=12,
-            channels=3,
-            outline=False,
-            recurrent="gru",
-            pooling="attention",
-            spatial_dropout=0.2,
-            positive_weight=1.0,
-            crop_scale=1.4,
-        ),
+        vertebra=replace(_SECOND_PLACE, frames=12, crop_scale=1.4),
         members=3,
         parts=5,
         early_stop=False,
