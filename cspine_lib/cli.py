@@ -14,12 +14,14 @@ from typing import Annotated
 import typer
 
 from cspine_lib import __version__
+from cspine_lib.backends import end_idle_workers
 from cspine_lib.cli_experiments import ablate, final, results, run
 from cspine_lib.cli_options import DataOption, ProfileOption, QuietOption, SeedOption
 from cspine_lib.cli_predict import predict, submit
 from cspine_lib.config import DEFAULT_SEED, get_profile
 from cspine_lib.errors import CspineError, printable
 from cspine_lib.ranks import (
+    end_together,
     lost_contact,
     n_processes,
     others_are_silent,
@@ -193,6 +195,16 @@ def main() -> None:
     Of several processes that were started together the first speaks; of an error, whoever
     meets it first.
     """
+    try:
+        _run_app()
+    except SystemExit as end:
+        if n_processes() > 1:
+            end_idle_workers()
+        end_together(end.code if isinstance(end.code, int) else 0)
+        raise
+
+
+def _run_app() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a letter gets its number.
         if isinstance(stream, io.TextIOWrapper):

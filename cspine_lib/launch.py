@@ -14,6 +14,7 @@ here start anew: what the notebook has done before does not matter.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -33,7 +34,10 @@ from cspine_lib.fold_jobs import run_methods
 from cspine_lib.jobs import usable_cores
 from cspine_lib.loops import leave_group
 from cspine_lib.ranks import (
+    end_now,
+    end_together,
     lost_contact,
+    n_processes,
     others_are_silent,
     speaks_for_all,
     take_own_device,
@@ -109,18 +113,22 @@ def train_together(job: Job) -> list[RunRecord]:
     Raises:
         CspineError: as ``fold_jobs.run_methods``.
     """
-    with others_are_silent():
-        take_own_device()
-        return run_methods(
-            job.methods,
-            job.dataset,
-            job.profile,
-            job.out,
-            folds=job.folds,
-            tag=job.tag,
-            seed=job.seed,
-            progress=job.progress,
-        )
+    try:
+        with others_are_silent():
+            take_own_device()
+            return run_methods(
+                job.methods,
+                job.dataset,
+                job.profile,
+                job.out,
+                folds=job.folds,
+                tag=job.tag,
+                seed=job.seed,
+                progress=job.progress,
+            )
+    finally:
+        if n_processes() > 1:
+            end_idle_workers()
 
 
 def _process_count(asked: int | None) -> int:
@@ -165,8 +173,12 @@ def _launch(job: Job, n: int) -> list[RunRecord]:
 
 def _child(job: Job) -> list[RunRecord]:
     """``train_together`` in a process of its own: an expected error is a note, not a traceback."""
+    done: list[RunRecord] = []
+    # Registered first, run last; an unexpected error keeps its own exit status.
+    atexit.register(lambda: end_now(0) if done else None)
     try:
-        return train_together(job)
+        done += train_together(job)
+        return done
     except CspineError as error:
         words = str(error)
     except RuntimeError as error:
@@ -175,9 +187,9 @@ def _child(job: Job) -> list[RunRecord]:
         words = ""
     finally:
         leave_group()
-        end_idle_workers()
     if words and job.note and speaks_for_all():
         job.note.write_text(words, encoding="utf-8")
+    end_together(2)
     sys.exit(2)
 
 

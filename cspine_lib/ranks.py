@@ -7,6 +7,7 @@ find it done.  With one process, which is the rule, nothing here does anything.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections import Counter
@@ -110,6 +111,26 @@ def others_are_silent() -> Iterator[None]:
             yield
         finally:
             sys.stdout, sys.stderr = kept
+
+
+def end_together(status: int) -> None:
+    """End a process that trains with others here and now, with what it has to do at its end.
+
+    torch's wrapper for several processes keeps the threads of gloo, also after their group has
+    been destroyed; one that still holds a tensor when the interpreter goes aborts the process
+    after all its work is done (pytorch/pytorch#179291).  So the interpreter is not taken down.
+    """
+    if n_processes() == 1:
+        return
+    atexit._run_exitfuncs()
+    end_now(status)
+
+
+def end_now(status: int) -> None:
+    """The last step of ``end_together``, for what runs at a process's end anyway."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
 
 
 def lost_contact(error: BaseException) -> bool:

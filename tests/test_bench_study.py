@@ -43,6 +43,19 @@ def test_networks_are_scaled_to_a_whole_study() -> None:
     assert twice.flops() - net.flops() == pytest.approx(5 * 64 * image)
 
 
+def test_what_is_timed_as_a_whole_takes_all_rounds() -> None:
+    splits = [
+        {"read": 1.0, "decode": 1.0, "crop": 0.5, "localise": 3.0, "classify": 4.0 + k}
+        for k in (1, 0)
+    ]
+    row = bench.whole_row("x", splits, 7.0)
+    assert row["seconds"] == {"read": 2.0, "prepare": 0.5, "stage 1": 3.0, "stage 2": 4.0}
+    assert row["rounds"] == [10.5, 9.5]
+    assert bench.whole(bench.BEYOND, quick=False).recipe.name == "beyond"
+    sizes = [bench.whole(bench.BEYOND_RSNA, quick).profile.name for quick in (True, False)]
+    assert sizes == ["ci", "rsna"]
+
+
 def test_page_says_what_was_not_run() -> None:
     parts = {"read": 2.0, "prepare": 1.0, "stage 1": 3.0, "stage 2": 4.0}
     rows = [
@@ -63,12 +76,12 @@ def test_page_says_what_was_not_run() -> None:
         "reading": {"this kit, read_series": [2.0, 1.5], "pydicom loop, gdcm": [3.0]},
     }
     text = bench.page(result)
-    assert "not run: pylibjpeg-libjpeg is not installed" in text and "GDCM plugin" in text
+    assert "not run: pylibjpeg-libjpeg is not installed" in text and "GDCM\n  plugin" in text
     assert "| this kit, read_series | 1.50 | 5.0 |  |" in text
     assert "5.5 h" in text and "3.67 h" in text
     result["reading"]["pydicom loop, pylibjpeg"] = [4.5]
     text = bench.page(result)
-    assert "| this kit, read_series | 1.50 | 5.0 | 3.00 |" in text and "pylibjpeg plugin" in text
+    assert "| this kit, read_series | 1.50 | 5.0 | 3.00 |" in text and "pylibjpeg\n  plugin" in text
 
 
 def test_hours_grow_with_slices() -> None:

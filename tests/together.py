@@ -8,6 +8,16 @@ from pathlib import Path
 import torch
 
 
+class Remains:
+    """Writes a note when the interpreter is taken down, which clears the module that holds it."""
+
+    def __init__(self, note: Path) -> None:
+        self._note, self._touch = str(note), os.open
+
+    def __del__(self) -> None:
+        self._touch(self._note, 0o101)  # to write, made where it is not there
+
+
 def join() -> None:
     """Make two accelerators and print how many processes take part."""
     from cspine_lib.loops import make_accelerator
@@ -21,6 +31,7 @@ def count(out: str) -> None:
     from tiny_fit import SETTINGS, TensorBatches, bce, tiny_net
 
     from cspine_lib.engine import fit, predict
+    from cspine_lib.ranks import end_together
 
     seen: list[int] = []
 
@@ -55,6 +66,7 @@ def count(out: str) -> None:
     rank = os.environ["RANK"]
     found = {"seen": seen, "sets": sets, "val_n": result.history[0]["val_n"]}
     Path(out, f"rank{rank}.json").write_text(json.dumps(found))
+    end_together(0)
 
 
 def fail(rank: str, how: str, methods: str, out: str) -> None:
@@ -67,6 +79,8 @@ def fail(rank: str, how: str, methods: str, out: str) -> None:
             os.kill(os.getpid(), 9)
         raise CspineError("this process is bad")
 
+    global remains
+    remains = Remains(Path(out).with_name(f"down{os.environ['RANK']}"))
     if os.environ["RANK"] == rank:
         whole_neck.CubeDataset = broken  # type: ignore[assignment,misc]
     sys.argv = ["cspine", "run", "--methods", methods, "--folds", "0", "--out", out]
